@@ -1,0 +1,83 @@
+"""Metadata documents as values: what they are made from, and what they are.
+
+`documents(plan, stamp)` gives those that stand while the run lasts, `documents(plan, stamp, outcome)` the final ones; one
+function makes both. The clock and the UUIDs come in through `Stamp`, so equal inputs give equal bytes. How OME-Zarr and
+OME-TIFF say things stands in `ngff.py` and `omexml.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from attrs import Factory, field, frozen
+from numpy.typing import NDArray
+
+from ome_writers.plan import Plan
+from ome_writers.records import Record
+
+Verdict = Literal["running", "complete", "stopped", "failed"]
+
+
+@frozen
+class Document:
+    """A metadata document: where it goes, and what it says."""
+
+    path: str
+    """`group`: POSIX key of the zarr group. `xml`: key of the file. `comment`: key of the TIFF file that holds it."""
+    kind: Literal["group", "xml", "comment"]
+    body: Any
+    """`group`: the attributes, plain JSON values. `xml` and `comment`: OME-XML text."""
+
+
+@frozen
+class Stamp:
+    """What documents need from the outer world: the time, and a UUID for each file."""
+
+    now: datetime
+    """When the acquisition began, with its time zone."""
+    uuids: tuple[str, ...]
+    """Lower-case UUIDs without `urn:uuid:`, one for each of `plan.layout.files` and one more for a file that holds metadata."""
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What happened in a run: everything that the final documents need beside the plan."""
+
+    verdict: Verdict = "running"
+    cursor: int = 0
+    """How many rows of the plan the run went through."""
+    missing: NDArray[np.int64] = field(factory=lambda: np.empty(0, np.int64), eq=False)
+    """Places in the plan, below `cursor` and ascending, whose frames did not come."""
+    records: Mapping[int, Record] = Factory(dict)
+    """Metadata that came with frames, by place in the plan."""
+    error: str | None = None
+    writer: str = ""
+    """Name of the writer that stored the pixels."""
+    root: str = ""
+    """Path or URL of the dataset."""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that came."""
+        return self.cursor - len(self.missing)
+
+
+def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> tuple[Document, ...]:
+    """Return all metadata documents of a dataset; without an outcome those of a run that has just begun.
+
+    They describe the plan while the outcome's verdict is `running`, and after that what came.
+    """
+    outcome = outcome or Outcome()
+    format_name = plan.settings.format.name
+    if format_name == "ome-zarr":
+        from ome_writers.ngff import zarr_documents  # noqa: PLC0415 - not needed by those who only plan
+
+        return zarr_documents(plan, stamp, outcome)
+    if format_name == "ome-tiff":
+        from ome_writers.omexml import tiff_documents  # noqa: PLC0415 - not needed by those who only plan
+
+        return tiff_documents(plan, stamp, outcome)
+    return ()

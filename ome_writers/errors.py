@@ -1,0 +1,81 @@
+"""What can go wrong, said so that the reader knows whose fault it is and where.
+
+`SettingsError`, `PlanError` and `FrameError` are the caller's to mend; `WriteError` is the world's. The first two carry
+a list of `Problem`s, because the second mistake in a settings file should not have to wait for the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import evolve, frozen
+
+Loc = tuple[str | int, ...]
+"""Where in a settings object a problem lies: `("dimensions", 2, "chunk_size")`."""
+
+
+@frozen
+class Problem:
+    """One thing that is wrong, and where.
+
+    Examples
+    --------
+    >>> print(Problem(("dimensions", 2, "chunk_size"), "invalid_value", "must be at least 1; got 0"))
+    dimensions.2.chunk_size: must be at least 1; got 0
+    """
+
+    loc: Loc
+    kind: str
+    """A word for programs: `missing`, `invalid_type`, `invalid_value`, `unknown_field`, `conflict`, `unsupported`, …"""
+    message: str
+    """A sentence for people: the rule, then what came."""
+
+    def __str__(self) -> str:
+        where = ".".join(str(part) for part in self.loc)
+        return f"{where}: {self.message}" if where else self.message
+
+    def under(self, *prefix: str | int) -> Problem:
+        """Return the same problem, seen from the object that holds this one at `prefix`."""
+        return evolve(self, loc=(*prefix, *self.loc))
+
+
+class _ProblemsError(ValueError):
+    """An error that carries every problem that was found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+        self.subject: object = None
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class SettingsError(_ProblemsError):
+    """You described an acquisition that cannot be; `problems` lists every reason."""
+
+
+class PlanError(_ProblemsError):
+    """This writer cannot do this plan (said before anything is created); `problems` lists every reason."""
+
+
+class FrameError(ValueError):
+    """A frame, or its metadata, does not fit the plan; it took no place, and the next one may."""
+
+
+class PlanExhausted(IndexError):
+    """More frames came than were planned."""
+
+
+class WriteError(OSError):
+    """The world failed (a full disk, a lost connection): the writer's own error is the `__cause__`.
+
+    `frame` is the number of the first frame that is known to be affected, `None` where there is no such frame.
+    """
+
+    def __init__(self, message: str, frame: int | None = None) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+    def __reduce__(self) -> tuple[type, tuple[str, int | None]]:
+        return type(self), (str(self), self.frame)

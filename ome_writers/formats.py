@@ -1,0 +1,136 @@
+"""The formats that an acquisition can be written in, and which one a path or a word stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from ome_writers import rules
+from ome_writers.casts import as_whole, split_suffix
+from ome_writers.check import Checked, Draft, build, shown
+from ome_writers.errors import Problem
+
+
+@frozen(kw_only=True)
+class OmeZarrFormat(Checked):
+    """Write OME-Zarr 0.5.
+
+    Examples
+    --------
+    >>> OmeZarrFormat(backend="tensorstore").get_output_path("data/cells")
+    'data/cells.ome.zarr'
+    """
+
+    _rules = rules.OME_ZARR
+
+    name: Literal["ome-zarr"] = "ome-zarr"
+    backend: str = "auto"
+    """Name of the writer; `"auto"` takes the best that is installed and can do the plan."""
+    suffix: str = ".ome.zarr"
+    group_names: Literal["number", "position"] = "number"
+    """Whether the images of several positions lie in groups `0`, `1`, …, which every reader finds, or in ones named after the
+    positions, as `ome-writers` 0.3 did."""
+
+    def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
+        """Return the folder that `root_path` stands for."""
+        return split_suffix(root_path)[0] + self.suffix
+
+
+def _single_file(value: object) -> Any:
+    return {True: "always", False: "never"}[value] if isinstance(value, bool) else value
+
+
+@frozen(kw_only=True)
+class OmeTiffFormat(Checked):
+    """Write OME-TIFF.
+
+    Examples
+    --------
+    >>> OmeTiffFormat().get_output_path("data/cells"), OmeTiffFormat().get_output_path("data/cells", num_positions=3)
+    ('data/cells.ome.tiff', 'data/cells')
+    """
+
+    _rules = rules.OME_TIFF
+
+    name: Literal["ome-tiff"] = "ome-tiff"
+    backend: str = "auto"
+    """Name of the writer; `"auto"` takes the best that is installed and can do the plan."""
+    suffix: str = ".ome.tiff"
+    prefer_single_file: Literal["auto", "always", "never"] = field(default="auto", converter=_single_file)
+    """`"auto"`: one file if there is one position, else a folder with a file for each."""
+    multi_file_metadata: Literal["redundant", "master-tiff", "companion-file"] = "redundant"
+    """Where a folder keeps its OME-XML: in every file, in the first, or in a file of its own."""
+    companion_file: str = "companion.ome"
+    """Name of that file of its own. Other readers look for `*.companion.ome`, so the default becomes `<folder>.companion.ome`."""
+
+    def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:
+        """Return the file, or for several files the folder, that `root_path` stands for."""
+        stem, _ = split_suffix(root_path)
+        return stem + self.suffix if self.is_single_file(num_positions) else stem
+
+    def is_single_file(self, num_images: int) -> bool:
+        """Return whether that many images go into one file."""
+        return self.prefer_single_file == "always" or (self.prefer_single_file == "auto" and num_images <= 1)
+
+
+@frozen(kw_only=True)
+class ScratchFormat(Checked):
+    """Keep the data in memory, or in plain files if they are too large.
+
+    Examples
+    --------
+    >>> ScratchFormat()
+    ScratchFormat(name='scratch', backend='scratch', max_memory_bytes=4294967296, suffix='', spill_to_disk=True)
+    """
+
+    _rules = rules.SCRATCH
+
+    name: Literal["scratch"] = "scratch"
+    backend: str = "scratch"
+    max_memory_bytes: int = field(default=4 * 1024**3, converter=as_whole)
+    suffix: str = ""
+    spill_to_disk: bool = True
+
+    def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
+        """Return `root_path`."""
+        return root_path
+
+
+Format = OmeZarrFormat | OmeTiffFormat | ScratchFormat
+_FORMATS: dict[str, type[Format]] = {"ome-zarr": OmeZarrFormat, "ome-tiff": OmeTiffFormat, "scratch": ScratchFormat}
+_FORMAT_WORDS = {"zarr": "ome-zarr", "tiff": "ome-tiff"} | {name: name for name in _FORMATS}
+_BACKEND_FORMATS = {
+    backend: name for name, backends in rules.BACKENDS.items() for backend in backends if backend not in ("auto", "direct")
+}
+
+
+def resolve(value: object, root_path: object) -> Any:
+    """Return the format that `value` and the suffix of `root_path` stand for, or a draft of it."""
+    if isinstance(value, (*_FORMATS.values(), Draft)):
+        return value
+    path = root_path if isinstance(root_path, str) else ""
+    suffix = split_suffix(path)[1]
+    by_path = "ome-tiff" if suffix.endswith((".tif", ".tiff")) else "ome-zarr" if path else "scratch"
+    given = {} if value is None else {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping):
+        return Draft(given, [Problem((), "invalid_type", f"must be a format, or the name of one; got {shown(given)}")])
+    given = dict(given)
+    name = given.pop("name", None)
+    said = given.get("backend", "auto") if name is None else name
+    word = said.lower() if isinstance(said, str) else ""
+    if word in _BACKEND_FORMATS:
+        given.setdefault("backend", word)
+        format_name = _BACKEND_FORMATS[word]
+    elif word in ("auto", "direct"):
+        given.setdefault("backend", word)
+        format_name = by_path
+    else:
+        format_name = _FORMAT_WORDS.get(word, "")
+    if not format_name:
+        words = ", ".join(map(repr, ("auto", *_FORMAT_WORDS, "direct", *_BACKEND_FORMATS)))
+        return Draft(value, [Problem((), "invalid_value", f"must be one of {words}; got {shown(said)}")])
+    if suffix and format_name != "scratch":
+        given.setdefault("suffix", suffix)
+    return build(_FORMATS[format_name], given)

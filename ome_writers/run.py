@@ -1,0 +1,282 @@
+"""One pass of a plan through a writer: the only place where frames move and where anything changes.
+
+All that a run knows beside its plan is a cursor, the places whose frames did not come, and the blocks that are open. Where a
+frame goes, when a block opens and closes and in which buffer it lies, is read off the plan and its assembly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+from attrs import define, field
+from numpy.typing import NDArray
+
+from ome_writers.assembly import CLOSES, GROWS, HOLES, OPENS, assemble
+from ome_writers.documents import Outcome, Stamp, Verdict, documents
+from ome_writers.errors import FrameError, PlanExhausted, WriteError
+from ome_writers.layout import block_shape
+from ome_writers.plan import Plan
+from ome_writers.records import Record, as_record
+from ome_writers.writer import Block, Writer
+
+_AHEAD: Final = 4096
+"""Rows of the plan that are looked up at once."""
+
+_Step = tuple[int, int, tuple[int, ...], int, int, int]
+"""frame, array, index, buffer, slot, flags"""
+
+
+@define
+class _OpenBlock:
+    """A block some of whose frames are still to come."""
+
+    array: int
+    start: tuple[int, ...]
+    extent: tuple[int, ...]
+    pixels: NDArray[Any]
+    """Shape (slots, y, x), in a buffer that other blocks use before and after."""
+    frames: list[int] = field(factory=list)
+    slots: list[int] = field(factory=list)
+
+    def block(self) -> Block:
+        return Block(self.frames, self.array, self.start, self.pixels.reshape(*self.extent, *self.pixels.shape[1:]))
+
+
+class Run:
+    """A cursor that goes through a plan, frame by frame, and hands blocks to a writer that has been opened.
+
+    Safe to be called from several threads: each call is one step.
+    """
+
+    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp) -> None:
+        arrays = plan.layout.arrays
+        self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
+        self.cursor = 0
+        self.records: dict[int, Record] = {}
+        self.outcome: Outcome | None = None
+        self._missing: list[range] = []
+        self._assembly = assemble(plan, writer.capabilities.unit)
+        self._buffers: dict[int, NDArray[np.uint8]] = {}
+        self._open: dict[int, _OpenBlock] = {}
+        self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
+        self._shapes = [
+            tuple(size or block for size, block in zip(spec.shape, blocks, strict=True))
+            for spec, blocks in zip(arrays, self._blocks, strict=True)
+        ]
+        self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
+        self._frame_shapes = [shape[-2:] for shape in self._shapes]
+        self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
+        self._lead = (None,) * (len(arrays[0].shape) - 2)
+        self._failure: WriteError | None = None
+        self._lock = threading.RLock()
+        self._ahead: list[_Step] = []
+        self._behind = 0
+        """Place of the first step ahead."""
+
+    def take(self, frame: NDArray[Any], metadata: Mapping[str, Any] | None = None) -> None:
+        """Store the next frame. Whatever is refused takes no place: the cursor moves last."""
+        with self._lock:
+            place = self.cursor
+            try:
+                number, array, index, buffer, slot, flags = self._ahead[place - self._behind]
+            except IndexError:
+                number, array, index, buffer, slot, flags = self._look_ahead()
+            if not isinstance(frame, np.ndarray) or frame.shape != self._frame_shapes[array] or frame.dtype != self._dtypes[array]:
+                frame = self._fitting(frame, array)
+            record = self._record(metadata) if metadata else None
+            try:
+                if flags & GROWS:
+                    self._grow(array, index)
+                if buffer < 0:
+                    if not frame.flags.c_contiguous:
+                        frame = np.ascontiguousarray(frame)
+                    self.writer.write((Block((number,), array, index, frame[self._lead]),))
+                else:
+                    block = self._opened(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
+                    block.pixels[slot] = frame
+                    block.frames.append(number)
+                    block.slots.append(slot)
+                    if flags & CLOSES:
+                        self._hand_over(buffer)
+            except Exception as error:
+                raise self._failed(error, place) from error
+            if record is not None:
+                self.records[place] = record
+            self.cursor = place + 1
+
+    def skip(self, frames: int = 1) -> None:
+        """Go past frames that will not come."""
+        if frames < 1:
+            raise ValueError(f"frames must be at least 1; got {frames}")
+        with self._lock:
+            end = self.cursor + frames
+            if self.outcome is None and self.plan.frames is not None and end > self.plan.frames:
+                raise self._exhausted(f"skip {frames} frames")
+            first = self.cursor
+            while self.cursor < end:
+                place = self.cursor
+                step = self._ahead[place - self._behind] if place - self._behind < len(self._ahead) else self._look_ahead()
+                try:
+                    self._pass(step)
+                except Exception as error:
+                    raise self._failed(error, place) from error
+                self.cursor = place + 1
+            self._missing.append(range(first, end))
+
+    def close(self, error: BaseException | None = None) -> Outcome:
+        """Drain, shrink the arrays to what came, and write the final documents; `error` is what ended the run early."""
+        with self._lock:
+            if self.outcome is not None:
+                return self.outcome
+            self._ahead, self._behind = [], self.cursor
+            if self._failure is None:
+                try:
+                    self._drain()
+                except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
+                    self._failed(failure, None).__cause__ = failure
+            verdict: Verdict = "complete" if self.plan.frames in (None, self.cursor) and error is None else "stopped"
+            reason = self._failure or error
+            self.outcome = self._said("failed" if self._failure else verdict, reason)
+            try:
+                self.writer.close(documents(self.plan, self.stamp, self.outcome))
+            except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
+                self.writer.abort()
+                if self._failure is None:
+                    self._failed(failure, None).__cause__ = failure
+                    self.outcome = self._said("failed", self._failure)
+            if self._failure is not None:
+                raise self._failure
+            return self.outcome
+
+    def abort(self) -> None:
+        """Let go of everything; what stands on disk says that the run did not end."""
+        with self._lock:
+            if self.outcome is None:
+                self._ahead, self._behind = [], self.cursor
+                self.outcome = self._said("stopped", None)
+                self.writer.abort()
+
+    # ── steps ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look_ahead(self) -> _Step:
+        """Look up the rows from the cursor on, and return the first."""
+        if self.outcome is not None:
+            raise ValueError("the stream is closed; nothing can be written to it")
+        if self._failure is not None:
+            raise WriteError(f"no more frames are taken after this: {self._failure}", self._failure.frame) from self._failure
+        start, frames = self.cursor, self.plan.frames
+        stop = start + _AHEAD if frames is None else min(start + _AHEAD, frames)
+        if start == stop:
+            raise self._exhausted("take a frame")
+        rows, steps = self.plan.rows(start, stop), self._assembly.rows(start, stop)
+        columns = [rows["frame"], rows["array"], rows["index"], steps["buffer"], steps["slot"], steps["flags"]]
+        numbers, arrays, index, *rest = (column.tolist() for column in columns)
+        self._ahead = list(zip(numbers, arrays, map(tuple, index), *rest, strict=True))
+        self._behind = start
+        return self._ahead[0]
+
+    def _pass(self, step: _Step) -> None:
+        _, array, index, buffer, slot, flags = step
+        if flags & GROWS:
+            self._grow(array, index)
+        if buffer >= 0:
+            block = self._opened(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
+            block.pixels[slot] = self.plan.layout.arrays[array].fill_value
+            block.slots.append(slot)
+            if flags & CLOSES:
+                self._hand_over(buffer)
+
+    def _opened(self, array: int, index: tuple[int, ...], buffer: int, flags: int) -> _OpenBlock:
+        """Open the block that the frame at `index` lies in."""
+        spec, shape = self.plan.layout.arrays[array], self._blocks[array]
+        start = tuple(i // size * size for i, size in zip(index, shape[:-2], strict=True))
+        room = [size if end is None else min(size, end - i) for size, end, i in zip(shape, spec.shape, start, strict=False)]
+        slots, dtype = int(np.prod(room, dtype=np.int64)), self._dtypes[array]
+        if buffer not in self._buffers:
+            self._buffers[buffer] = np.empty(self._assembly.buffer_bytes[buffer], np.uint8)
+        needed = slots * shape[-2] * shape[-1] * dtype.itemsize
+        pixels = self._buffers[buffer][:needed].view(dtype).reshape(slots, *shape[-2:])
+        if flags & HOLES:
+            pixels[:] = spec.fill_value
+        block = self._open[buffer] = _OpenBlock(array, start, tuple(room), pixels)
+        return block
+
+    def _hand_over(self, buffer: int) -> None:
+        block = self._open.pop(buffer)
+        if block.frames:
+            self.writer.write((block.block(),))
+
+    def _grow(self, array: int, index: tuple[int, ...]) -> None:
+        """Make the axis without end long enough for the block at `index`."""
+        axis, shape = self._endless, self._shapes[array]
+        if axis is None:
+            return
+        step = self._blocks[array][axis]
+        needed = (index[axis] // step + 1) * step
+        if needed > shape[axis]:
+            self._resize(array, (*shape[:axis], needed, *shape[axis + 1 :]))
+
+    def _resize(self, array: int, shape: tuple[int, ...]) -> None:
+        self.writer.resize(array, shape)
+        self._shapes[array] = shape
+
+    def _drain(self) -> None:
+        """Hand over the blocks whose frames did not all come, and cut the arrays to what came."""
+        for buffer, block in list(self._open.items()):
+            absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
+            block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
+            self._hand_over(buffer)
+        for array, shape in enumerate(self.plan.shapes(self.cursor)):
+            if shape != self._shapes[array]:
+                self._resize(array, shape)
+
+    # ── what does not fit ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fitting(self, frame: Any, array: int) -> NDArray[Any]:
+        """Return the frame in the machine's byte order, if that is all that keeps it from fitting."""
+        shape, dtype = self._frame_shapes[array], self._dtypes[array]
+        came = np.asanyarray(frame)
+        if came.shape == shape and came.dtype.newbyteorder("=") == dtype:
+            return np.asarray(came, dtype)
+        place = self.plan.locate(self.cursor)
+        raise FrameError(f"{place}: expected {shape} {dtype}; got {came.shape} {came.dtype}")
+
+    def _record(self, metadata: Mapping[str, Any]) -> Record:
+        try:
+            return as_record(metadata)
+        except FrameError as error:
+            raise FrameError(f"{self.plan.locate(self.cursor)}: {error}") from error
+
+    def _exhausted(self, wish: str) -> PlanExhausted:
+        return PlanExhausted(
+            f"cannot {wish}: all {self.plan.frames} planned frames would be exceeded, {self.cursor} came before; "
+            "count=None in the first dimension plans frames without end"
+        )
+
+    def _failed(self, error: Exception, place: int | None) -> WriteError:
+        """Return the failure, after which no more frames are taken."""
+        self._ahead, self._behind = [], self.cursor
+        if isinstance(error, WriteError):
+            self._failure = error
+        else:
+            where = f"{self.plan.locate(place)}" if place is not None else f"after {self.cursor} frames"
+            frame = None if place is None else int(self.plan.rows(place, place + 1)["frame"][0])
+            self._failure = WriteError(f"{where}: {type(error).__name__}: {error}", frame)
+        return self._failure
+
+    def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
+        missing = np.fromiter(chain.from_iterable(self._missing), np.int64)
+        error = f"{type(reason).__name__}: {reason}" if reason is not None else None
+        return Outcome(
+            verdict=verdict,
+            cursor=self.cursor,
+            missing=missing,
+            records=self.records,
+            error=error,
+            writer=self.writer.capabilities.name,
+            root=self.root,
+        )

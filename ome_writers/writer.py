@@ -1,0 +1,202 @@
+"""The one Protocol that everything which stores frames satisfies, and the table of writers by name.
+
+The shell (`shell.py`) walks the plan and hands over `Block`s; a writer stores them. A writer never decides where a frame
+goes, never counts frames and never makes a document: it gets all that as values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+from attrs import frozen
+from numpy.typing import NDArray
+
+from ome_writers.documents import Document
+from ome_writers.errors import PlanError, Problem
+from ome_writers.layout import Unit
+from ome_writers.plan import Plan
+
+Documents = Sequence[Document]
+Selection = tuple[int | slice, ...]
+"""One index or slice with a step of 1 for each axis of an array."""
+
+
+class Block(NamedTuple):
+    """Pixels for one rectangular piece of an array: a frame, a chunk or a shard, cut off at the array's edge."""
+
+    frames: Sequence[int]
+    """Numbers of the frames in it that came."""
+    array: int
+    """`plan.layout.arrays[array]`."""
+    start: tuple[int, ...]
+    """Index of its first element along each axis but y and x."""
+    data: NDArray[Any]
+    """Shape: the block's extent along each axis of the array; C-contiguous, in the machine's byte order."""
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What a writer can do, as data."""
+
+    name: str
+    formats: frozenset[str]
+    """Of `"ome-zarr"`, `"ome-tiff"`, `"scratch"`."""
+    unit: Unit = "frame"
+    """What blocks it wants. `"shard"` means whole shards where there are any, else whole chunks."""
+    order: Literal["planned", "any"] = "planned"
+    """Whether blocks must come in the order of the plan."""
+    persistent: bool = True
+    """Whether it stores at the root that it is given, so that room must be made there."""
+    resizable: bool = True
+    """Whether arrays can grow, as plans without end need."""
+    readable: bool = False
+    """Whether `read` works while the run lasts."""
+    positioned: bool = False
+    """Whether each frame goes to a place on disk that is known before it comes."""
+    atomic_replace: bool = False
+    """Whether documents are replaced as a whole, so that no reader sees half of one."""
+    ack: Literal["append", "block", "close"] = "block"
+    """When a frame is out of the reach of a dying process: when `append` returns, when its block is complete, or at the end."""
+    parallel: bool = False
+    """Whether `write` may run at the same time for different arrays."""
+    dtypes: frozenset[str] | None = None
+    """`None`: every dtype of the format."""
+    codecs: frozenset[str] | None = None
+    """`None`: every codec of the format; plain storage is always possible."""
+    in_flight_bytes: int = 0
+    """The most bytes that it holds on to after `write` has returned."""
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Something that stores blocks.
+
+    All calls come from one thread, in this order: `open`; any number of `write`, `resize`, `read` and `flush`; then `close` or
+    `abort`. (With `capabilities.parallel`, `write` may run at the same time for different arrays.) What a writer raises is
+    raised in the caller's thread as `WriteError`, and after that only `close` and `abort` follow.
+
+    A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
+        """Create every array and document below `root` (a path, or a URL), where nothing stands yet.
+
+        An axis without end begins with the extent of one block. With `attach` the structure exists, and nothing is created.
+        """
+
+    def resize(self, array: int, shape: tuple[int, ...], /) -> None:
+        """Give an array a new shape; what lies beyond a smaller one is removed."""
+
+    def write(self, blocks: Sequence[Block], /) -> None:
+        """Store blocks. Blocks the caller while too many bytes are in flight. An error of an earlier block may be raised here."""
+
+    def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
+        """Return pixels as they are stored, the fill value where nothing came yet (if `capabilities.readable`)."""
+
+    def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
+        """Return when all that was written can be read by others; replace `documents`; with `durable` also reach the device."""
+
+    def close(self, documents: Documents, /) -> None:
+        """Drain, replace the documents by the final ones and let go of everything. Raises what went wrong before."""
+
+    def abort(self) -> None:
+        """Let go of everything without finishing. Never raises; what was flushed stays readable."""
+
+
+def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
+    """Return everything that a writer cannot do with a plan, before anything exists on disk."""
+    settings, arrays = plan.settings, plan.layout.arrays
+    name, problems = capabilities.name, []
+    if settings.format.name not in capabilities.formats:
+        can = ", ".join(sorted(capabilities.formats))
+        problems.append(Problem(("format",), "unsupported", f"{name} writes {can}; got {settings.format.name!r}"))
+    if settings.is_unbounded and not capabilities.resizable:
+        problems.append(Problem(("dimensions", 0, "count"), "unsupported", f"{name} needs to know where the acquisition ends"))
+    for dtype in sorted({array.dtype for array in arrays}):
+        if capabilities.dtypes is not None and dtype not in capabilities.dtypes:
+            can = ", ".join(sorted(capabilities.dtypes))
+            problems.append(Problem(("dtype",), "unsupported", f"{name} stores {can}; got {dtype!r}"))
+    for codec in sorted({array.codec.name for array in arrays if array.codec}):
+        if capabilities.codecs is not None and codec not in capabilities.codecs:
+            can = ", ".join(sorted(capabilities.codecs)) or "nothing compressed"
+            problems.append(Problem(("compression",), "unsupported", f"{name} can do {can}; got {codec!r}"))
+    return tuple(problems)
+
+
+@frozen
+class Entry:
+    """A writer that can be had by name."""
+
+    target: str
+    """`module:class`; imported when it is asked for."""
+    formats: tuple[str, ...]
+    requires: str | None
+    """The library that must be installed."""
+    extra: str | None
+    """The extra of this package that installs it."""
+
+
+WRITERS: Final[dict[str, Entry]] = {
+    "tensorstore": Entry("ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"),
+    "tifffile": Entry("ome_writers.writers.tiff:TiffWriter", ("ome-tiff",), "tifffile", "tifffile"),
+    "memory": Entry("ome_writers.writers.memory:MemoryWriter", ("scratch", "ome-zarr", "ome-tiff"), None, None),
+}
+"""The writers of this package; for each format the best comes first."""
+
+_ALIASES = {"scratch": "memory"}
+
+
+def writer_named(name: str) -> Writer:
+    """Make the writer of that name.
+
+    Raises
+    ------
+    PlanError
+        If there is none, or its library is not installed (the message names the extra that installs it).
+    """
+    entry = WRITERS.get(_ALIASES.get(name, name))
+    if entry is None:
+        raise PlanError([Problem(("backend",), "unknown_writer", f"must be one of {', '.join(map(repr, WRITERS))}; got {name!r}")])
+    if not _installed(entry):
+        message = f"{name} needs the library {entry.requires!r}, which is not installed: pip install 'ome-writers[{entry.extra}]'"
+        raise PlanError([Problem(("backend",), "missing_library", message)])
+    module, _, cls = entry.target.partition(":")
+    made: Writer = getattr(importlib.import_module(module), cls)()
+    return made
+
+
+def _installed(entry: Entry) -> bool:
+    return entry.requires is None or importlib.util.find_spec(entry.requires) is not None
+
+
+def choose_writer(plan: Plan) -> Writer:
+    """Make the writer that the settings name, or the best one that is installed and can do the plan.
+
+    Raises
+    ------
+    PlanError
+        If there is none; says for each why not.
+    """
+    format_ = plan.settings.format
+    if format_.backend != "auto":
+        return writer_named(format_.backend)
+    problems: list[Problem] = []
+    for name, entry in WRITERS.items():
+        if format_.name not in entry.formats or (name == "memory" and format_.name != "scratch"):
+            continue
+        try:
+            writer = writer_named(name)
+        except PlanError as error:
+            problems += error.problems
+            continue
+        missing = unmet(plan, writer.capabilities)
+        if not missing:
+            return writer
+        problems += missing
+    raise PlanError(problems)
