@@ -1,11 +1,11 @@
-"""Given a plan and a unit of writing, this answers: how are frames put together into whole chunks or shards, in how much memory?
+"""Given a plan and a unit of writing, this answers: how do frames make up chunks or shards, in how much memory?
 
-1. A *block* is a chunk (or shard) with all its pixels in y and x, cut off at the array's edge. It opens at its first planned
-   row and closes at its last one, so frames that are never planned, and edges, need no case of their own.
-2. An open block has a buffer. Buffers are given out like registers: the lowest free number when a block opens, back when it
-   closes. So the most memory that a run can need is known before it starts.
-3. The columns repeat as the plan does, once the outermost loop has gone through a whole number of blocks. No block spans two
-   such cycles, and nothing moves from one to the next.
+1. A *block* is a chunk (or shard) with all its pixels in y and x, cut off at the array's edge. It opens at its first
+   planned row and closes at its last one, so frames that are never planned, and edges, need no case of their own.
+2. An open block has a buffer. Buffers are given out like registers: the lowest free number when a block opens, back
+   when it closes. So the most memory that a run can need is known before it starts.
+3. The columns repeat as the plan does, once the outermost loop has gone through a whole number of blocks. No block
+   spans two such cycles, and nothing moves from one to the next.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Assembly:
     --------
     >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
     >>> dims = dims_from_standard_axes({"t": 4, "c": 2, "y": 8, "x": 8}, chunk_shapes={"t": 2})
-    >>> assembly = assemble(compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims)), "chunk")
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> assembly = assemble(plan, "chunk")
     >>> [tuple(row) for row in assembly.rows(0, 4).tolist()]
     [(0, 0, 1), (1, 0, 1), (0, 1, 2), (1, 1, 2)]
     >>> assembly.peak_bytes
@@ -82,8 +83,8 @@ class Assembly:
 
         Returns
         -------
-        A record array with `buffer` (-1 for a row that is a block by itself, and needs none), `slot` (C-order place of the frame
-        in the block, as the array's edge cuts it) and `flags` (`OPENS`, `CLOSES`, `GROWS`, `HOLES`).
+        A record array with `buffer` (-1 for a row that is a block by itself, and needs none), `slot` (C-order place
+        of the frame in the block, as the array's edge cuts it) and `flags` (`OPENS`, `CLOSES`, `GROWS`, `HOLES`).
 
         Raises
         ------
@@ -105,7 +106,9 @@ class Assembly:
 
     @cached_property
     def _starts(self) -> list[int]:
-        return [0, *accumulate(len(part.columns) * (part.repeats or 0) for part in self.stretches[:-1])]
+        return [0, *accumulate(len(part.columns) * (part.repeats or 0) for part in self.stretches)][
+            : len(self.stretches)
+        ]
 
 
 def assemble(plan: Plan, unit: Unit) -> Assembly:
@@ -151,15 +154,20 @@ class _Cutter:
     def __init__(self, plan: Plan, unit: Unit) -> None:
         arrays = plan.layout.arrays
         self.blocks = np.array([block_shape(spec, unit)[:-2] for spec in arrays], np.int64).reshape(len(arrays), -1)
-        self.shapes = np.array([[size or _NO_END for size in spec.shape[:-2]] for spec in arrays], np.int64).reshape(self.blocks.shape)
-        self.frame_bytes = np.array([prod(block_shape(spec, "frame")) * np.dtype(spec.dtype).itemsize for spec in arrays], np.int64)
+        self.shapes = np.array([[size or _NO_END for size in spec.shape[:-2]] for spec in arrays], np.int64).reshape(
+            self.blocks.shape
+        )
+        self.frame_bytes = np.array(
+            [prod(block_shape(spec, "frame")) * np.dtype(spec.dtype).itemsize for spec in arrays], np.int64
+        )
         self.endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
         self.sizes: list[int] = []
 
     def buffer_bytes(self) -> tuple[int, ...]:
         return tuple(self.sizes)
 
-    # ── the cycle ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── the cycle
+    # ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stretches(self, segment: Segment) -> list[Segment | Stretch]:
         """Return a segment as columns that repeat, and before and after them rows in cycles that are not whole."""
@@ -186,7 +194,8 @@ class _Cutter:
             again = None if repeats is None else repeats * (parts[0].repeats or 1)
             return Stretch(parts[0].columns, again)
         written = [
-            self.columns(_all_rows(part)) if isinstance(part, list) else np.tile(part.columns, part.repeats or 1) for part in parts
+            self.columns(_all_rows(part)) if isinstance(part, list) else np.tile(part.columns, part.repeats or 1)
+            for part in parts
         ]
         return Stretch(np.concatenate(written), repeats)
 
@@ -208,7 +217,8 @@ class _Cutter:
         begin = next(k for k in range(rounds) if (k * step - ahead) % block == 0)
         return begin, rounds
 
-    # ── rows written out ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── rows written out
+    # ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def columns(self, rows: Rows) -> Rows:
         """Return buffer, slot and flags of rows that share no block with others."""
@@ -231,8 +241,10 @@ class _Cutter:
         out["buffer"] = self._buffers(first, last, room, room * self.frame_bytes[array[first]])[block]
         return out
 
-    def _buffers(self, first: NDArray[np.int64], last: NDArray[np.int64], room: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the buffer of each block: the lowest number that is free when it opens, -1 for a block of one frame."""
+    def _buffers(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], room: NDArray[np.int64], size: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Return the buffer of each block: the lowest that is free when it opens, -1 for a block of one frame."""
         buffers = np.full(len(first), -1, np.int32)
         large = np.flatnonzero(room > 1)
         free: list[int] = []

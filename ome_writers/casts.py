@@ -1,7 +1,7 @@
 """What people write in settings, turned into what the settings hold.
 
-Casts turn what people write into what the settings hold: `"um"` into `"micrometer"`, `np.uint16` into `"uint16"`. A cast
-never refuses: what it does not understand passes through unchanged, for the rules of the object to judge.
+Casts turn what people write into what the settings hold: `"um"` into `"micrometer"`, `np.uint16` into `"uint16"`. A
+cast never refuses: what it does not understand passes through unchanged, for the rules of the object to judge.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import operator
 import os
 import string
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -79,14 +79,20 @@ def as_whole(value: object) -> Any:
 
 
 def as_number(value: object) -> Any:
-    """Cast numpy's floats and integers, and fractions, to Python's."""
-    number = value.item() if isinstance(value, np.number) else value
-    if not isinstance(number, Real) or isinstance(number, (int, float)):
-        return number
+    """Cast what is a real number, numpy's and fractions among them, to `int` or `float`."""
+    if not isinstance(value, Real) or isinstance(value, bool) or value.__class__ in {int, float}:
+        return value
     try:
-        return float(number)
+        return operator.index(value) if isinstance(value, Integral) else float(value)
     except OverflowError:
         return value
+
+
+def as_plain(value: object) -> Any:
+    """Cast text of another type (a member of a text enumeration, numpy's) to `str`, also within a tuple."""
+    if isinstance(value, tuple):
+        return tuple(str.__str__(item) if isinstance(item, str) else item for item in value)
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def as_path(value: object) -> Any:

@@ -1,9 +1,9 @@
 """Given the values of a settings object, this answers: what is wrong with them?
 
 A rule is a generator function: it takes the object and yields a `Problem` for each thing that it finds. Rules run over
-values as they came, good or bad; a rule that asks for a value in which an earlier rule found a fault is skipped (and only
-that rule), so no problem hides another and none is reported twice. `settings.py` runs the rules of its own object in every
-constructor, `compile` adds those of `rules.READY`.
+values as they came, good or bad; a rule that asks for a value in which an earlier rule found a fault is skipped (and
+only that rule), so no problem hides another and none is reported twice. `settings.py` runs the rules of its own
+object in every constructor, `compile` adds those of `rules.READY`.
 
 Here are the runner and the rules of one value, made to measure; `rules.py` says which rules each class has.
 """
@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Final, TypeVar
 
-from attrs import NOTHING, fields_dict
+from attrs import NOTHING, asdict, fields_dict
 
-from ome_writers.casts import as_tuple
+from ome_writers.casts import as_plain, as_tuple
 from ome_writers.errors import Problem, SettingsError
 
 Rule = Callable[[Any], Iterable[Problem]]
@@ -38,6 +38,7 @@ class _Brief(reprlib.Repr):
 
 
 _PRINTED_BITS = 1024
+_MOST_SHOWN = 300
 _BRIEF = _Brief()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 3, 120, 120, 120
 
@@ -50,7 +51,8 @@ def shown(value: object) -> str:
     >>> shown("um"), shown(["t"] * 1000)
     ("'um'", "['t', 't', 't', 't', 't', 't', ...]")
     """
-    return _BRIEF.repr(value)
+    text = _BRIEF.repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 class _FaultyInput(Exception):  # noqa: N818 - a signal between rule and runner, never seen outside
@@ -58,7 +60,7 @@ class _FaultyInput(Exception):  # noqa: N818 - a signal between rule and runner,
 
 
 class Draft:
-    """What came for an object that could not be built: its values, read like attributes, and what is wrong with them."""
+    """What came for an object that could not be built: its values, read like attributes, and their problems."""
 
     def __init__(self, subject: object, problems: Iterable[Problem] = ()) -> None:
         self._subject = subject
@@ -117,7 +119,8 @@ def readable(items: object, *names: str) -> Iterator[tuple[int, Any]]:
         yield number, item
 
 
-# ── rules of one value, made to measure ────────────────────────────────────────────────────────────────────────────────
+# ── rules of one value, made to measure
+# ────────────────────────────────────────────────────────────────────────────────
 
 _NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What is no `Char` in XML 1.0 (section 2.2), and so can be stored in no OME-XML document."""
@@ -128,7 +131,10 @@ def text_fault(value: object) -> tuple[str, str] | None:
     if not isinstance(value, str):
         return "invalid_type", f"must be text; got {shown(value)}"
     if bad := _NOT_IN_XML.search(value):
-        return "invalid_value", f"must not hold the character {bad.group()!r}, which XML cannot store; got {shown(value)}"
+        return (
+            "invalid_value",
+            f"must not hold the character {bad.group()!r}, which XML cannot store; got {shown(value)}",
+        )
     return None
 
 
@@ -150,7 +156,7 @@ def text(name: str, *, optional: bool = False, empty: bool = False) -> Rule:
 
 
 def whole(name: str, *, at_least: int, at_most: int = 2**31 - 1) -> Rule:
-    """Make the rule that `name` is `None` or a whole number; by default one that an `index` of the frame table can hold."""
+    """Make the rule that `name` is `None` or a whole number, by default one that an index of a frame can be."""
 
     def rule(subject: Any) -> Iterator[Problem]:
         value = getattr(subject, name)
@@ -158,9 +164,9 @@ def whole(name: str, *, at_least: int, at_most: int = 2**31 - 1) -> Rule:
             return
         if not isinstance(value, Integral) or isinstance(value, bool):
             yield Problem((name,), "invalid_type", f"must be a whole number; got {shown(value)}")
-        elif value < at_least:
+        elif int(value) < at_least:
             yield Problem((name,), "invalid_value", f"must be at least {at_least}; got {shown(value)}")
-        elif value > at_most:
+        elif int(value) > at_most:
             yield Problem((name,), "invalid_value", f"must be at most {at_most}; got {shown(value)}")
 
     return rule
@@ -231,7 +237,8 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-# ── objects that are checked when they are made ────────────────────────────────────────────────────────────────────────────
+# ── objects that are checked when they are made
+# ────────────────────────────────────────────────────────────────────────────
 
 
 def build(cls: type[T], value: object, shorthand: str | None = None) -> T | Draft:
@@ -244,9 +251,13 @@ def build(cls: type[T], value: object, shorthand: str | None = None) -> T | Draf
     if isinstance(value, str) and shorthand:
         value = {shorthand: value}
     if not isinstance(value, Mapping):
-        return Draft(value, [Problem((), "invalid_type", f"must be a mapping of {cls.__name__}'s fields; got {shown(value)}")])
+        return Draft(
+            value, [Problem((), "invalid_type", f"must be a mapping of {cls.__name__}'s fields; got {shown(value)}")]
+        )
     known = {name: attribute for name, attribute in fields_dict(cls).items() if attribute.init}  # type: ignore[arg-type]
-    strange = [Problem((str(name),), "unknown_field", f"is no field of {cls.__name__}") for name in value if name not in known]
+    strange = [
+        Problem((str(name),), "unknown_field", f"is no field of {cls.__name__}") for name in value if name not in known
+    ]
     absent = {name: MISSING for name, attribute in known.items() if attribute.default is NOTHING and name not in value}
     try:
         built = cls(**absent, **{name: item for name, item in value.items() if name in known})
@@ -276,6 +287,9 @@ class Checked:
     _rules: ClassVar[tuple[Rule, ...]]
 
     def __attrs_post_init__(self) -> None:
+        for name, value in asdict(self, recurse=False).items():  # type: ignore[arg-type]
+            if isinstance(value, (str, tuple)):
+                self._set(**{name: as_plain(value)})
         require(self, fields_dict(type(self)), self._rules)  # type: ignore[arg-type]
 
     def _set(self, **values: object) -> None:

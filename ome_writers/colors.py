@@ -8,9 +8,10 @@ from numbers import Real
 from typing import Any
 
 _CHANNELS = (3, 4)
+_BYTE = 255
 
 # CSS Color Module Level 4, section 6.1: named colours.
-_NAMED = dict(pair.split(":") for pair in """
+_NAMES = """
     aliceblue:F0F8FF antiquewhite:FAEBD7 aqua:00FFFF aquamarine:7FFFD4 azure:F0FFFF beige:F5F5DC bisque:FFE4C4
     black:000000 blanchedalmond:FFEBCD blue:0000FF blueviolet:8A2BE2 brown:A52A2A burlywood:DEB887 cadetblue:5F9EA0
     chartreuse:7FFF00 chocolate:D2691E coral:FF7F50 cornflowerblue:6495ED cornsilk:FFF8DC crimson:DC143C cyan:00FFFF
@@ -30,12 +31,14 @@ _NAMED = dict(pair.split(":") for pair in """
     midnightblue:191970 mintcream:F5FFFA mistyrose:FFE4E1 moccasin:FFE4B5 navajowhite:FFDEAD navy:000080
     oldlace:FDF5E6 olive:808000 olivedrab:6B8E23 orange:FFA500 orangered:FF4500 orchid:DA70D6 palegoldenrod:EEE8AA
     palegreen:98FB98 paleturquoise:AFEEEE palevioletred:DB7093 papayawhip:FFEFD5 peachpuff:FFDAB9 peru:CD853F
-    pink:FFC0CB plum:DDA0DD powderblue:B0E0E6 purple:800080 red:FF0000 rosybrown:BC8F8F royalblue:4169E1
+    pink:FFC0CB plum:DDA0DD powderblue:B0E0E6 purple:800080 rebeccapurple:663399 red:FF0000 rosybrown:BC8F8F
+    royalblue:4169E1
     saddlebrown:8B4513 salmon:FA8072 sandybrown:F4A460 seagreen:2E8B57 seashell:FFF5EE sienna:A0522D silver:C0C0C0
     skyblue:87CEEB slateblue:6A5ACD slategray:708090 slategrey:708090 snow:FFFAFA springgreen:00FF7F
     steelblue:4682B4 tan:D2B48C teal:008080 thistle:D8BFD8 tomato:FF6347 turquoise:40E0D0 violet:EE82EE wheat:F5DEB3
     white:FFFFFF whitesmoke:F5F5F5 yellow:FFFF00 yellowgreen:9ACD32
-""".split())
+"""
+_NAMED = dict(re.findall(r"(\w+):(\w+)", _NAMES))
 
 
 def as_color(value: object) -> Any:
@@ -51,23 +54,28 @@ def as_color(value: object) -> Any:
     'greenish'
     """
     if isinstance(value, str):
-        text = value.strip().lower()
-        if text in _NAMED:
-            return f"#{_NAMED[text]}"
-        if digits := re.fullmatch(r"(?:#|0x)?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", text):
-            code = digits[1].upper()
-            return f"#{code if len(code) > 4 else ''.join(2 * digit for digit in code)}"  # noqa: PLR2004 - #rgb and #rgba
-        if function := re.fullmatch(r"rgba?\(([-\d.,%\s/]+)\)", text):
-            parts = re.split(r"[\s,/]+", function[1].strip())
-            try:
-                return as_color([float(part) for part in parts])
-            except ValueError:
-                return value
-        return value
-    if isinstance(value, Sequence) and len(value) in _CHANNELS and all(isinstance(part, Real) for part in value):
-        *rgb, alpha = (*value, 1) if len(value) == 3 else value  # noqa: PLR2004 - no alpha
-        if all(0 <= part <= 255 for part in rgb) and 0 <= alpha <= 1:  # noqa: PLR2004 - a byte
-            parts = [*rgb, alpha * 255] if len(value) == 4 else rgb  # noqa: PLR2004 - with an alpha
-            return "#" + "".join(f"{int(part + 0.5):02X}" for part in parts)
+        return _from_text(value.strip().lower()) or value
+    if isinstance(value, Sequence) and all(isinstance(part, Real) for part in value):
+        return _from_numbers([float(part) for part in value]) or value
     return value
 
+
+def _from_text(text: str) -> str | None:
+    if text in _NAMED:
+        return f"#{_NAMED[text]}"
+    if digits := re.fullmatch(r"(?:#|0x)?(?:([0-9a-f]{3,4})|([0-9a-f]{6}|[0-9a-f]{8}))", text):
+        short, long = digits.groups()
+        return f"#{long or ''.join(2 * digit for digit in short)}".upper()
+    if function := re.fullmatch(r"rgba?\(\s*(\d[\d.]*(?:\s*[\s,/]\s*\d[\d.]*){2,3})\s*\)", text):
+        parts = re.findall(r"\d+(?:\.\d*)?", function[1])
+        return _from_numbers([float(part) for part in parts])
+    return None
+
+
+def _from_numbers(parts: list[float]) -> str | None:
+    if len(parts) not in _CHANNELS:
+        return None
+    rgb, alpha = parts[:3], [part * _BYTE for part in parts[3:]]
+    if not all(0 <= part <= _BYTE for part in rgb + alpha):
+        return None
+    return "#" + "".join(f"{int(part + 0.5):02X}" for part in rgb + alpha)

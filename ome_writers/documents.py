@@ -1,13 +1,13 @@
 """Metadata documents as values: what they are made from, and what they are.
 
-`documents(plan, stamp)` gives those that stand while the run lasts, `documents(plan, stamp, outcome)` the final ones; one
-function makes both. The clock and the UUIDs come in through `Stamp`, so equal inputs give equal bytes. How OME-Zarr and
-OME-TIFF say things stands in `ngff.py` and `omexml.py`.
+`documents(plan, stamp)` gives those that stand while the run lasts, `documents(plan, stamp, outcome)` the final ones;
+one function makes both. The clock and the UUIDs come in through `Stamp`, so equal inputs give equal bytes. How
+OME-Zarr and OME-TIFF say things stands in `ngff.py` and `omexml.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -39,7 +39,8 @@ class Stamp:
     now: datetime
     """When the acquisition began, with its time zone."""
     uuids: tuple[str, ...]
-    """Lower-case UUIDs without `urn:uuid:`, one for each of `plan.layout.files` and one more for a file that holds metadata."""
+    """Lower-case UUIDs without `urn:uuid:`, one for each of `plan.layout.files` and one more for a file that holds
+    metadata."""
 
 
 @frozen(kw_only=True)
@@ -65,7 +66,7 @@ class Outcome:
         return self.cursor - len(self.missing)
 
 
-def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> tuple[Document, ...]:
+def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Sequence[Document]:
     """Return all metadata documents of a dataset; without an outcome those of a run that has just begun.
 
     They describe the plan while the outcome's verdict is `running`, and after that what came.

@@ -56,14 +56,14 @@ class SettingsError(_ProblemsError):
 
 
 class PlanError(_ProblemsError):
-    """This writer cannot do this plan (said before anything is created); `problems` lists every reason."""
+    """A writer cannot do a plan (said before anything is created); `problems` lists every reason."""
 
 
 class FrameError(ValueError):
     """A frame, or its metadata, does not fit the plan; it took no place, and the next one may."""
 
 
-class PlanExhausted(IndexError):
+class PlanExhausted(IndexError):  # noqa: N818 - says what is, as `StopIteration` does
     """More frames came than were planned."""
 
 

@@ -30,8 +30,8 @@ class OmeZarrFormat(Checked):
     """Name of the writer; `"auto"` takes the best that is installed and can do the plan."""
     suffix: str = ".ome.zarr"
     group_names: Literal["number", "position"] = "number"
-    """Whether the images of several positions lie in groups `0`, `1`, …, which every reader finds, or in ones named after the
-    positions, as `ome-writers` 0.3 did."""
+    """Whether the images of several positions lie in groups `0`, `1`, …, which every reader finds, or in ones named
+    after the positions, as `ome-writers` 0.3 did."""
 
     def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
         """Return the folder that `root_path` stands for."""
@@ -63,7 +63,8 @@ class OmeTiffFormat(Checked):
     multi_file_metadata: Literal["redundant", "master-tiff", "companion-file"] = "redundant"
     """Where a folder keeps its OME-XML: in every file, in the first, or in a file of its own."""
     companion_file: str = "companion.ome"
-    """Name of that file of its own. Other readers look for `*.companion.ome`, so the default becomes `<folder>.companion.ome`."""
+    """Name of that file of its own. Other readers look for `*.companion.ome`, so the default becomes
+    `<folder>.companion.ome`."""
 
     def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:
         """Return the file, or for several files the folder, that `root_path` stands for."""
@@ -102,7 +103,10 @@ Format = OmeZarrFormat | OmeTiffFormat | ScratchFormat
 _FORMATS: dict[str, type[Format]] = {"ome-zarr": OmeZarrFormat, "ome-tiff": OmeTiffFormat, "scratch": ScratchFormat}
 _FORMAT_WORDS = {"zarr": "ome-zarr", "tiff": "ome-tiff"} | {name: name for name in _FORMATS}
 _BACKEND_FORMATS = {
-    backend: name for name, backends in rules.BACKENDS.items() for backend in backends if backend not in ("auto", "direct")
+    backend: name
+    for name, backends in rules.BACKENDS.items()
+    for backend in backends
+    if backend not in ("auto", "direct")
 }
 
 
@@ -124,12 +128,13 @@ def resolve(value: object, root_path: object) -> Any:
         given.setdefault("backend", word)
         format_name = _BACKEND_FORMATS[word]
     elif word in ("auto", "direct"):
-        given.setdefault("backend", word)
+        if word == "direct":
+            given.setdefault("backend", word)
         format_name = by_path
     else:
         format_name = _FORMAT_WORDS.get(word, "")
     if not format_name:
-        words = ", ".join(map(repr, ("auto", *_FORMAT_WORDS, "direct", *_BACKEND_FORMATS)))
+        words = ", ".join(map(repr, dict.fromkeys(("auto", *_FORMAT_WORDS, "direct", *_BACKEND_FORMATS))))
         return Draft(value, [Problem((), "invalid_value", f"must be one of {words}; got {shown(said)}")])
     if suffix and format_name != "scratch":
         given.setdefault("suffix", suffix)

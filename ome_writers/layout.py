@@ -1,9 +1,10 @@
 """Given settings, this answers: which n-dimensional arrays will there be, of what shape, cut how, and where?
 
-1. Each loop of the acquisition is an axis of the arrays or fans out into several of them (`fan_out`). Positions fan out; so
-   do loops for which a format has no axis left.
+1. Each loop of the acquisition is an axis of the arrays or fans out into several of them (`fan_out`). Positions fan
+   out; so do loops for which a format has no axis left.
 2. The axes are put into storage order.
-3. Each combination of fanned-out indices is an image, with one array. Images are numbered in the order of the positions.
+3. Each combination of fanned-out indices is an image, with one array. Images are numbered in the order of the
+   positions.
 
 Paths are POSIX keys below the root, good on a disk and on an object store. A position's name is a label, not a path.
 """
@@ -28,7 +29,7 @@ Unit = Literal["frame", "chunk", "shard"]
 
 @frozen
 class Codec:
-    """How chunks (or TIFF pages) are compressed: a name from `rules.COMPRESSIONS`, and a level (`None`: the usual one)."""
+    """How chunks (or TIFF pages) are compressed: a name from `rules.COMPRESSIONS` and a level, if not the usual one."""
 
     name: str
     level: int | None = None
@@ -81,8 +82,8 @@ class Layout:
 def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple[Dimension, ...]]:
     """Return the dimensions (not of a frame) that are axes, in storage order, and those that choose an array.
 
-    Both formats have room for one axis of time, one of channels (or, in its place, a custom one) and one of space beside a
-    frame's (NGFF 0.5, "axes"; OME-XML 2016-06, `Pixels`). Scratch arrays may have any axes.
+    Both formats have room for one axis of time, one of channels (or, in its place, a custom one) and one of space
+    beside a frame's (NGFF 0.5, "axes"; OME-XML 2016-06, `Pixels`). Scratch arrays may have any axes.
     """
     dims = settings.storage_index_dimensions
     positions = tuple(dim for dim in settings.dimensions[:-2] if dim.type == "position")
@@ -90,7 +91,9 @@ def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple
         return dims, positions
     axes: dict[str, Dimension] = {}
     # A true channel dimension has the first claim on the axis of channels, one without end on any.
-    for dim in sorted(settings.index_dimensions, key=lambda dim: (dim.count is not None, dim.type not in ("time", "channel", "space"))):
+    for dim in sorted(
+        settings.index_dimensions, key=lambda dim: (dim.count is not None, dim.type not in ("time", "channel", "space"))
+    ):
         role = str(dim.type) if dim.type in ("time", "space") else "channel"
         axes.setdefault(role, dim)
     kept = tuple(dim for dim in dims if dim in axes.values())
@@ -98,7 +101,7 @@ def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple
 
 
 def block_shape(spec: ArraySpec, unit: Unit) -> tuple[int, ...]:
-    """Return the shape of the blocks that a writer of that unit is handed: whole frames, as many as a chunk or shard holds."""
+    """Return the shape of the blocks that a writer of that unit is handed; they hold whole frames."""
     grid = {"frame": None, "chunk": spec.chunk_shape, "shard": spec.shard_shape or spec.chunk_shape}[unit]
     frame = tuple(size or 1 for size in spec.shape[-2:])
     return (*(grid[:-2] if grid else (1,) * (len(spec.shape) - 2)), *frame)
@@ -142,7 +145,9 @@ def lay_out(settings: AcquisitionSettings) -> Layout:
         )
         for image, (indices, path) in enumerate(zip(combinations, paths, strict=True))
     )
-    return Layout(arrays=arrays, groups=groups, zarr_format=3 if zarr else None, ngff_version=NGFF_VERSION if zarr else None)
+    return Layout(
+        arrays=arrays, groups=groups, zarr_format=3 if zarr else None, ngff_version=NGFF_VERSION if zarr else None
+    )
 
 
 def _chunk_shape(dims: tuple[Dimension, ...]) -> tuple[int, ...]:
@@ -171,7 +176,10 @@ def _places(
 
 
 def _zarr_places(
-    settings: AcquisitionSettings, format_: OmeZarrFormat, fans: tuple[Dimension, ...], combinations: list[tuple[int, ...]]
+    settings: AcquisitionSettings,
+    format_: OmeZarrFormat,
+    fans: tuple[Dimension, ...],
+    combinations: list[tuple[int, ...]],
 ) -> tuple[tuple[str, ...], list[str]]:
     positions = settings.positions
     images = []
@@ -187,7 +195,9 @@ def _zarr_places(
         elif not fans or len(combinations) == 1:
             images.append("")
         else:
-            images.append(_series_name(position) if format_.group_names == "position" and len(fans) == 1 else str(image))
+            images.append(
+                _series_name(position) if format_.group_names == "position" and len(fans) == 1 else str(image)
+            )
     parents = [""]
     if settings.plate is not None:
         for image_path in images:

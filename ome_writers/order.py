@@ -1,14 +1,14 @@
 """Given the loops of an acquisition, this answers: which frame comes when, and where does it go?
 
-The answer is a *frame table*, one row a frame in order of arrival, written short: as segments, each a body of rows and the
-loops that repeat it. With `c` counting 3 and `z` counting 3 in a snake, the digits of the loops are
+The answer is a *frame table*, one row a frame in order of arrival, written short: as segments, each a body of rows
+and the loops that repeat it. With `c` counting 3 and `z` counting 3 in a snake, the digits of the loops are
 
     frame 0 1 2 3 4 5 6 7 8
     c     0 0 0 1 1 1 2 2 2      q = frame // stride;  c = q % 3
     z     0 1 2 2 1 0 0 1 2      q = frame // stride;  every second pass (q // 3 odd) goes backwards
 
-and every column of the table is a sum of digits, each times a constant: that of `position`, `array` or one `index` axis. So a
-loop that moves all columns by the same amount each time it comes round need not be written out.
+and every column of the table is a sum of digits, each times a constant: that of `position`, `array` or one `index`
+axis. So a loop that moves all columns by the same amount each time it comes round need not be written out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ome_writers.settings import Dimension
 Rows = NDArray[np.void]
 
 _BODY = 16_384
-"""Rows that a body has at most, where the loops allow it: more would be a waste, far fewer would make expansion slow."""
+"""Rows that a body has at most, where the loops allow it: more would be a waste, far fewer would make expansion
+slow."""
 
 
 def row_dtype(axes: int) -> np.dtype[np.void]:
@@ -65,13 +66,15 @@ def expand(segment: Segment, start: int, stop: int) -> Rows:
     first = start // body
     cycle = np.arange(first, -(-stop // body))
     out = np.empty((len(cycle), body), segment.rows.dtype)
-    shifts = {name: np.zeros((len(cycle), *out.dtype[name].shape), out.dtype[name].base) for name in out.dtype.names or ()}
+    shifts = {
+        name: np.zeros((len(cycle), *out.dtype[name].shape), out.dtype[name].base) for name in out.dtype.names or ()
+    }
     for loop in reversed(segment.loops):
         cycle, digit = (np.zeros_like(cycle), cycle) if loop.repeats is None else np.divmod(cycle, loop.repeats)
         for name, shift in shifts.items():
             step = np.asarray(getattr(loop, name), shift.dtype)
             if step.any():
-                shift += digit[(slice(None), *[None] * step.ndim)].astype(shift.dtype) * step
+                shift[:] += digit[(slice(None), *[None] * step.ndim)].astype(shift.dtype) * step
     for name, shift in shifts.items():
         np.add(segment.rows[name][None], shift[:, None], out=out[name])
     return out.reshape(-1)[start - first * body : stop - first * body]
@@ -149,8 +152,8 @@ def _loop(step: tuple[int, ...], repeats: int | None, frames: int) -> Loop:
 def _split(loops: Sequence[Dimension], counts: Sequence[int]) -> int | None:
     """Return the innermost loop that is not written out in the body, `None` if even the outermost must be.
 
-    A loop qualifies if neither it nor any around it goes in a snake (the outermost cannot: it is started once), and if every
-    snake within it is started an even number of times each round, so that all rounds are alike.
+    A loop qualifies if neither it nor any around it goes in a snake (the outermost cannot: it is started once), and
+    if every snake within it is started an even number of times each round, so that all rounds are alike.
     """
     good: list[int] = []
     for level in range(len(loops)):

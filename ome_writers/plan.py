@@ -1,8 +1,8 @@
 """Given settings, this answers everything that can be known before the first frame: which frame goes where.
 
-`compile` is pure and deterministic. A `Plan` is a value; what happens in a run never changes it. A *place* is a row of the
-plan, counted from 0; in a plan made by `compile` it is also the number of the frame. Parts of a plan (`select`, `split`,
-`rest`) are plans over the same layout whose rows keep the frame numbers of the whole.
+`compile` is pure and deterministic. A `Plan` is a value; what happens in a run never changes it. A *place* is a row
+of the plan, counted from 0; in a plan made by `compile` it is also the number of the frame. Parts of a plan
+(`select`, `split`, `rest`) are plans over the same layout whose rows keep the frame numbers of the whole.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Plan:
 
         Returns
         -------
-        A record array with `frame` (number in order of arrival), `position`, `array` (of `layout.arrays`) and `index` (storage
-        index in that array, without y and x).
+        A record array with `frame` (number in order of arrival), `position`, `array` (of `layout.arrays`) and `index`
+        (storage index in that array, without y and x).
 
         Raises
         ------
@@ -108,9 +108,10 @@ class Plan:
         return self.rows()
 
     def extent(self, cursor: int | None = None) -> NDArray[np.int64]:
-        """Return how far each array reaches after `cursor` places: 1 + the largest index along each axis, 0 where nothing lies.
+        """Return how far each array reaches after `cursor` places.
 
-        The shape is (arrays, axes without y and x). Costs the segments, not the frames.
+        That is 1 + the largest index along each axis, 0 where nothing lies. The shape is (arrays, axes without y
+        and x). Costs the segments, not the frames.
         """
         stop = self.stretch(0, cursor)
         out = np.zeros((len(self.layout.arrays), self._axes), np.int64)
@@ -122,8 +123,8 @@ class Plan:
     def shapes(self, cursor: int | None = None) -> tuple[tuple[int, ...], ...]:
         """Return the shape of each array once only `cursor` places were gone through.
 
-        The outermost axis ends where its frames end, but not before 1, since readers stumble over empty arrays; the others are
-        as planned.
+        The outermost axis ends where its frames end, but not before 1, since readers stumble over empty arrays; the
+        others are as planned.
         """
         outer = self._outermost_axis
         shapes = []
@@ -153,7 +154,7 @@ class Plan:
         row = self.rows(place, place + 1)[0]
         spec = self.layout.arrays[int(row["array"])]
         indices = dict(zip(spec.dimension_names, row["index"].tolist(), strict=False)) | dict(spec.fan)
-        parts = []
+        parts: list[str] = []
         coordinates = {}
         for dim in self.settings.dimensions[:-2]:
             if dim.type == "position":
@@ -206,8 +207,8 @@ class Plan:
     def split(self, parts: int, unit: Unit = "shard") -> tuple[Plan, ...]:
         """Return the plan cut into at most `parts` plans that share no block, of about equal size.
 
-        Blocks (`unit`) go to the parts in the order in which they begin, so that parts follow each other in time where the
-        chunking lets them. There are fewer parts only if there are fewer blocks.
+        Blocks (`unit`) go to the parts in the order in which they begin, so that parts follow each other in time
+        where the chunking lets them. There are fewer parts only if there are fewer blocks.
 
         Raises
         ------
@@ -225,14 +226,19 @@ class Plan:
         if self.frames is None:
             raise PlanError([Problem(("dimensions", 0, "count"), "unsupported", "a plan without end cannot be split")])
         table = self.table
-        shapes = np.array([block_shape(spec, unit)[:-2] for spec in self.layout.arrays], np.int64).reshape(-1, self._axes)
+        shapes = np.array([block_shape(spec, unit)[:-2] for spec in self.layout.arrays], np.int64)
         keys = np.column_stack([table["array"], table["index"] // shapes[table["array"]]])
         _, first, block, sizes = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
         by_arrival = np.argsort(first)
-        before = np.empty(len(first), np.int64)
-        before[by_arrival] = np.cumsum(sizes[by_arrival]) - sizes[by_arrival]
-        part = (before * parts // max(len(table), 1))[block.reshape(-1)]
-        return tuple(evolve(self, segments=(Segment(table[part == number]),)) for number in np.unique(part))
+        before = np.cumsum(sizes[by_arrival]) - sizes[by_arrival]
+        parts = min(parts, len(first))
+        number = np.arange(parts)
+        # The block that each part begins with: the one nearest its share, but each part has one at least.
+        begins = np.maximum.accumulate(np.searchsorted(before, number * len(table) / max(parts, 1)) - number) + number
+        begins = np.minimum(begins, len(first) - parts + number)
+        part = np.empty(len(first), np.int64)
+        part[by_arrival] = np.searchsorted(begins, np.arange(len(first)), side="right") - 1
+        return tuple(evolve(self, segments=(Segment(table[part[block.reshape(-1)] == k]),)) for k in range(parts))
 
     def rest(self, cursor: int) -> Plan:
         """Return the plan of what is left after `cursor` places."""
@@ -244,7 +250,8 @@ class Plan:
                 pieces += cut(segment, max(cursor - start, 0), frames)
         return evolve(self, segments=tuple(pieces))
 
-    # ── how the table is kept ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── how the table is kept
+    # ──────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def _axes(self) -> int:
@@ -257,7 +264,7 @@ class Plan:
     @cached_property
     def _starts(self) -> list[int]:
         """Place of the first row of each segment; only the last segment may have no end."""
-        return [0, *accumulate(segment.frames or 0 for segment in self.segments[:-1])]
+        return [0, *accumulate(segment.frames or 0 for segment in self.segments)][: len(self.segments)]
 
     @cached_property
     def _outermost_axis(self) -> int | None:
@@ -271,7 +278,9 @@ class Plan:
         if end is None:
             raise IndexError("a plan without end has no last row; say where to stop")
         if not 0 <= start <= end or (self.frames is not None and end > self.frames):
-            raise IndexError(f"the plan has {self.frames if self.frames is not None else 'endless'} rows; got {start} to {end}")
+            raise IndexError(
+                f"the plan has {self.frames if self.frames is not None else 'endless'} rows; got {start} to {end}"
+            )
         return end
 
     def _within(self, start: int, stop: int) -> Iterable[tuple[Segment, int, int]]:
@@ -297,13 +306,15 @@ class Plan:
             return rows["index"][:, axis]
         if column == "position":
             return rows["position"]
-        return np.array([dict(spec.fan)[name] for spec in self.layout.arrays])[rows["array"]]
+        along: NDArray[np.int64] = np.array([dict(spec.fan)[name] for spec in self.layout.arrays])
+        return along[rows["array"]]
 
 
 def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of this library
     """Return the plan of an acquisition.
 
-    Pure and deterministic: the same settings give the same plan, whatever is installed. Costs the inner loops, not the frames.
+    Pure and deterministic: the same settings give the same plan, whatever is installed. Costs the inner loops, not
+    the frames.
 
     Raises
     ------
@@ -333,18 +344,19 @@ def _resolve(settings: AcquisitionSettings, name: str, index: Index) -> NDArray[
             raise PlanError([Problem((name,), "unsupported", f"has no end, so a slice of it needs one; got {index}")])
         return np.arange(*index.indices(index.stop if dim.count is None else dim.count))
     items = [index] if isinstance(index, (int, str, np.integer)) else list(index)
-    return np.array([_index(dim, item) for item in items], np.int64)
+    return np.array([found for item in items for found in _indices(dim, item)], np.int64)
 
 
-def _index(dim: Dimension, item: int | str) -> int:
+def _indices(dim: Dimension, item: int | str) -> list[int]:
+    """Return what an index or a name stands for: positions in different wells may share a name."""
     if isinstance(item, str):
         names = [getattr(coord, "name", coord) for coord in dim.coords or ()]
         if item not in names:
             raise PlanError([Problem((dim.name,), "unknown", f"must be one of {names}; got {item!r}")])
-        return names.index(item)
+        return [number for number, name in enumerate(names) if name == item]
     if item < -(dim.count or 0) or (dim.count is not None and item >= dim.count):
         raise PlanError([Problem((dim.name,), "unknown", f"must be below {dim.count}; got {item}")])
-    return item + (dim.count or 0) if item < 0 else int(item)
+    return [item + (dim.count or 0) if item < 0 else int(item)]
 
 
 def _bounded(segment: Segment, columns: dict[str, tuple[str, int]], wanted: dict[str, NDArray[np.int64]]) -> Segment:
@@ -363,7 +375,7 @@ def _bounded(segment: Segment, columns: dict[str, tuple[str, int]], wanted: dict
 def _written_out(
     segment: Segment, columns: dict[str, tuple[str, int]], wanted: dict[str, NDArray[np.int64]]
 ) -> list[Segment]:
-    """Return the segment with every loop written out that moves a wanted column, so that a mask of its rows says it all."""
+    """Return the segment with every loop written out that moves a wanted column, so that its rows can be masked."""
 
     def moves(loop: Any) -> bool:
         places = [columns[name] for name in wanted]

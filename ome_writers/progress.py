@@ -24,9 +24,23 @@ def bar(total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
     if importlib.util.find_spec("rich") is None:
         message = "a progress bar needs the library 'rich', which is not installed: pip install 'ome-writers[cli]'"
         raise PlanError([Problem(("progress",), "missing_library", message)])
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("frames"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as progress:
         task = progress.add_task("frames", total=total, rate="")
 

@@ -1,14 +1,14 @@
 """The rules of each settings class, in the order in which its problems are listed: tables of rule functions.
 
-How rules are run, and the rules that are made to measure (`text`, `whole`, …), stand in `check.py`. This module must not
-import `settings`: it reads attributes, whatever holds them.
+How rules are run, and the rules that are made to measure (`text`, `whole`, …), stand in `check.py`. This module must
+not import `settings`: it reads attributes, whatever holds them.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,26 @@ import numpy as np
 from ome_writers import units
 from ome_writers.casts import type_hints
 from ome_writers.check import (
-    Checked, Draft, Rule, choice, flag, is_finite, is_number, listed, number, readable, repeated, shown, text, text_fault, whole,
+    Checked,
+    Draft,
+    Rule,
+    choice,
+    flag,
+    is_finite,
+    is_number,
+    listed,
+    number,
+    readable,
+    repeated,
+    shown,
+    text,
+    text_fault,
+    whole,
 )  # fmt: skip
 from ome_writers.errors import Problem
 
-# ── channel, position, plate ───────────────────────────────────────────────────────────────────────────────────────────
+# ── channel, position, plate
+# ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _color(channel: Any) -> Iterator[Problem]:
@@ -93,18 +108,22 @@ PLATE: Final[tuple[Rule, ...]] = (
     _plate_names("column_names"),
 )
 
-# ── dimension ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dimension
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DIMENSION_TYPES: Final = ("space", "time", "channel", "position", "other")
-MOST_POSITIONS: Final = 1_000_000
-"""Each position is an object of its own, made before anything else is known; without an end a few bytes could ask for any memory."""
+MOST_POSITIONS: Final = 100_000
+"""Each position is an object of its own, made before anything else is known; without an end a few bytes could ask for
+any memory."""
 
 
 def _unit(dimension: Any) -> Iterator[Problem]:
     quantity = dimension.type
     if dimension.unit is not None and quantity in ("space", "time") and not units.ngff_name(dimension.unit, quantity):
         example = {"space": "'micrometer' or 'um'", "time": "'second' or 'ms'"}[quantity]
-        yield Problem(("unit",), "invalid_value", f"must be a unit of {quantity}, such as {example}; got {shown(dimension.unit)}")
+        yield Problem(
+            ("unit",), "invalid_value", f"must be a unit of {quantity}, such as {example}; got {shown(dimension.unit)}"
+        )
 
 
 def _coords(dimension: Any) -> Iterator[Problem]:
@@ -114,29 +133,33 @@ def _coords(dimension: Any) -> Iterator[Problem]:
     if not coords:
         yield Problem(("coords",), "invalid_value", "must name at least one; leave it out to count instead")
     for index, value in enumerate(coords):
-        if isinstance(value, Draft):
-            continue
-        if isinstance(value, Checked):
-            kind = type(value).__name__
-            if kind.lower() != type_:
-                yield Problem(("coords", index), "conflict", f"a {kind} needs a dimension of type {kind.lower()!r}; got {type_!r}")
-        elif type_ in ("channel", "position"):
-            message = f"must be a name, or the fields of a {type_.capitalize()}; got {shown(value)}"
-            yield Problem(("coords", index), "invalid_type", message)
-        elif is_number(value):
-            if not is_finite(value):
-                yield Problem(("coords", index), "invalid_value", f"must be finite; got {shown(value)}")
-        elif type_ in ("space", "time"):
-            message = f"must be a number in a dimension of type {type_!r}; got {shown(value)}"
-            yield Problem(("coords", index), "invalid_type", message)
-        elif fault := text_fault(value):
+        if not isinstance(value, Draft) and (fault := _coord_fault(value, type_)):
             yield Problem(("coords", index), *fault)
+
+
+def _coord_fault(value: object, type_: str | None) -> tuple[str, str] | None:
+    """Return the kind and the message of what is wrong with a coordinate, if anything is."""
+    if isinstance(value, Checked):
+        kind = type(value).__name__
+        message = f"a {kind} needs a dimension of type {kind.lower()!r}; got {type_!r}"
+        return None if kind.lower() == type_ else ("conflict", message)
+    if type_ in ("channel", "position"):
+        return "invalid_type", f"must be a name, or the fields of a {type_.capitalize()}; got {shown(value)}"
+    if is_number(value):
+        return None if is_finite(value) else ("invalid_value", f"must be finite; got {shown(value)}")
+    if type_ in ("space", "time"):
+        return "invalid_type", f"must be a number in a dimension of type {type_!r}; got {shown(value)}"
+    if isinstance(value, Mapping):
+        return "invalid_type", f"needs a dimension of type 'channel' or 'position'; got {shown(value)}"
+    return text_fault(value)
 
 
 def _count(dimension: Any) -> Iterator[Problem]:
     count, coords = dimension.count, dimension.coords
     if coords and count is not None and len(coords) != count:
-        yield Problem(("coords",), "conflict", f"must have as many entries as count says; got {len(coords)}, count is {count}")
+        yield Problem(
+            ("coords",), "conflict", f"must have as many entries as count says; got {len(coords)}, count is {count}"
+        )
     if dimension.type == "position" and count is not None and count > MOST_POSITIONS:
         yield Problem(("count",), "invalid_value", f"there may be at most {MOST_POSITIONS} positions; got {count}")
     if count is None and dimension.type == "position":
@@ -158,7 +181,9 @@ def _coord_names(dimension: Any) -> Iterator[Problem]:
                 places = [f"well {row}{column}"] if row is not None else []
                 places += [f"grid cell {tuple(grid)}"] if grid[0] is not None else []
                 where = f" in {', '.join(places)}" if places else ""
-                yield Problem(("coords",), "conflict", f"position names must be unique{where}; got {name!r} {count} times")
+                yield Problem(
+                    ("coords",), "conflict", f"position names must be unique{where}; got {name!r} {count} times"
+                )
 
 
 def _inferred_type(dimension: Any) -> Iterator[Problem]:
@@ -187,7 +212,8 @@ DIMENSION: Final[tuple[Rule, ...]] = (
     _coord_names,
 )
 
-# ── formats and acquisition ────────────────────────────────────────────────────────────────────────────────────────────
+# ── formats and acquisition
+# ────────────────────────────────────────────────────────────────────────────────────────────
 
 BACKENDS: Final[dict[str, tuple[str, ...]]] = {
     "ome-zarr": ("auto", "direct", "tensorstore", "acquire-zarr", "zarrs-python", "zarr-python"),
@@ -257,20 +283,26 @@ def _loops(settings: Any) -> Iterator[Problem]:
 def _frame(settings: Any) -> Iterator[Problem]:
     dimensions = settings.dimensions
     if 0 < len(dimensions) < 2:  # noqa: PLR2004 - y and x
-        yield Problem(("dimensions",), "invalid_value", "must end with the two dimensions of a frame, usually y and x; got one")
+        yield Problem(
+            ("dimensions",), "invalid_value", "must end with the two dimensions of a frame, usually y and x; got one"
+        )
         return
     first = max(len(dimensions) - 2, 0)
     for index, dimension in readable(dimensions[first:], "type"):
         # A dimension of a frame that has no type gets this one, unless it was refused before.
         if dimension.type not in (None, "space"):
-            message = f"one of the last two dimensions, those of a frame, must be of type 'space'; got {dimension.type!r}"
+            message = (
+                f"one of the last two dimensions, those of a frame, must be of type 'space'; got {dimension.type!r}"
+            )
             yield Problem(("dimensions", first + index, "type"), "conflict", message)
     for index, dimension in readable(dimensions[first:], "count"):
         if dimension.count is None:
             yield Problem(("dimensions", first + index, "count"), "missing", "a frame needs a size")
     for index, dimension in readable(dimensions[first:], "snake"):
         if dimension.snake:
-            yield Problem(("dimensions", first + index, "snake"), "conflict", "pixels of a frame have no order of arrival")
+            yield Problem(
+                ("dimensions", first + index, "snake"), "conflict", "pixels of a frame have no order of arrival"
+            )
 
 
 def _is_dtype(name: str) -> bool:
@@ -284,7 +316,9 @@ def _dtype(settings: Any) -> Iterator[Problem]:
     # The converter has turned what numpy knows into a name; what it does not know came through as it was.
     value = settings.dtype
     if not isinstance(value, str) or not _is_dtype(value):
-        yield Problem(("dtype",), "invalid_value", f"must be the name of a numpy dtype, such as 'uint16'; got {shown(value)}")
+        yield Problem(
+            ("dtype",), "invalid_value", f"must be the name of a numpy dtype, such as 'uint16'; got {shown(value)}"
+        )
     elif value and np.dtype(value).kind not in "biufc":
         yield Problem(("dtype",), "invalid_value", f"pixels must be numbers; got {value!r}")
 
@@ -324,29 +358,42 @@ def _storage_order(settings: Any) -> Iterator[Problem]:
         return
     names = [dimension.name for dimension in dimensions]
     if sorted(order) != sorted(names):
-        yield Problem(("storage_order",), "conflict", f"must name every dimension once; got {list(order)}, they are {names}")
+        yield Problem(
+            ("storage_order",), "conflict", f"must name every dimension once; got {list(order)}, they are {names}"
+        )
     elif list(order[-2:]) != names[-2:]:
         message = f"must end with the two dimensions of a frame, {names[-2:]}; got {list(order[-2:])}"
         yield Problem(("storage_order",), "conflict", message)
 
 
 def _wells(settings: Any) -> Iterator[Problem]:
-    plate = settings.plate
-    if plate is None or not settings.dimensions:
+    if settings.plate is None or not settings.dimensions:
         return
     places = [(index, dim) for index, dim in readable(settings.dimensions, "type", "coords") if dim.type == "position"]
     if not places:
         yield Problem(("plate",), "conflict", "needs a dimension of type 'position', whose positions say their wells")
     for index, dimension in places:
         for number_, position in readable(dimension.coords, "plate_row", "plate_column"):
-            loc = ("dimensions", index, "coords", number_)
             if position.plate_row is None:
-                yield Problem((*loc, "plate_row"), "missing", "must say its well, since there is a plate")
-                continue
-            for name in ("row", "column"):
-                well, names = getattr(position, f"plate_{name}"), getattr(plate, f"{name}_names")
-                if well not in names:
-                    yield Problem((*loc, f"plate_{name}"), "conflict", f"must be a {name} of the plate; got {well!r}")
+                loc = ("dimensions", index, "coords", number_, "plate_row")
+                yield Problem(loc, "missing", "must say its well, since there is a plate")
+
+
+def _on_plate(part: str) -> Rule:
+    field = f"plate_{part}"
+
+    def rule(settings: Any) -> Iterator[Problem]:
+        if settings.plate is None:
+            return
+        names = getattr(settings.plate, f"{part}_names")
+        for index, dimension in readable(settings.dimensions, "type", "coords"):
+            for number_, position in readable(dimension.coords, field) if dimension.type == "position" else ():
+                name = getattr(position, field)
+                if name is not None and name not in names:
+                    loc = ("dimensions", index, "coords", number_, field)
+                    yield Problem(loc, "conflict", f"must be a {part} of the plate; got {name!r}")
+
+    return rule
 
 
 ACQUISITION: Final[tuple[Rule, ...]] = (
@@ -363,10 +410,13 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     _storage_names,
     _storage_order,
     _wells,
+    _on_plate("row"),
+    _on_plate("column"),
     flag("overwrite"),
 )
 
-# ── ready to be written ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ready to be written
+# ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _present(settings: Any) -> Iterator[Problem]:
@@ -378,7 +428,19 @@ def _present(settings: Any) -> Iterator[Problem]:
         yield Problem(("root_path",), "missing", f"is required for {settings.format.name}: where shall it be written?")
 
 
-_OME_PIXELS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64", "complex64", "complex128")
+_OME_PIXELS = (
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+)
 """OME-XML 2016-06, `PixelType`."""
 _ZARR_PIXELS = (*_OME_PIXELS, "int64", "uint64", "float16")
 """Zarr v3 core data types."""

@@ -1,8 +1,8 @@
 """The declarative description of an acquisition: frozen values, checked where they are made.
 
-The vocabulary (names of classes, fields, defaults and shorthands) is that of PyPI's `ome-writers` 0.3. A constructor casts
-the shorthands, infers what may be left out, and raises all the problems of its object at once. Nothing here knows of plans,
-files or writers.
+The vocabulary (names of classes, fields, defaults and shorthands) is that of PyPI's `ome-writers` 0.3. A constructor
+casts the shorthands, infers what may be left out, and raises all the problems of its object at once. Nothing here
+knows of plans, files or writers.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Position(Checked):
 class Dimension(Checked):
     """A loop of the acquisition, or one of the two dimensions of its frames.
 
-    What is left out is inferred: `count` from `coords`; `type` from `coords`, then `unit`, then a standard name (x, y, z, c,
-    t, p); the coordinates of positions from `count`.
+    What is left out is inferred: `count` from `coords`; `type` from `coords`, then `unit`, then a standard name (x,
+    y, z, c, t, p); the coordinates of positions from `count`.
 
     Examples
     --------
@@ -112,25 +112,24 @@ class Dimension(Checked):
     def __attrs_post_init__(self) -> None:
         if self.type is None:
             self._set(type=infer_type(self.name, self.coords, self.unit))
+        # What came may be anything, also what cannot be compared with text.
+        type_ = self.type if isinstance(self.type, str) else None
         count = self.count if isinstance(self.count, int) else 0
-        if self.coords is None and self.type == "position" and 0 < count <= rules.MOST_POSITIONS:
+        if self.coords is None and type_ == "position" and 0 < count <= rules.MOST_POSITIONS:
             self._set(coords=tuple(Position(name=str(number)) for number in range(count)))
         if isinstance(self.coords, tuple):
-            cls = {"channel": Channel, "position": Position}.get(self.type) if isinstance(self.type, str) else None
+            cls = {"channel": Channel, "position": Position}.get(str(type_))
             self._set(coords=tuple(_coordinate(value, cls) for value in self.coords))
             if self.count is None and self.coords:
                 self._set(count=len(self.coords))
-        if isinstance(self.unit, str) and self.type in ("space", "time"):
-            self._set(unit=units.ngff_name(self.unit, self.type) or self.unit)
+        if isinstance(self.unit, str) and type_ in ("space", "time"):
+            self._set(unit=units.ngff_name(self.unit, type_) or self.unit)
         super().__attrs_post_init__()
 
 
 def _coordinate(value: object, cls: type | None) -> Any:
     if cls and isinstance(value, (str, Mapping)):
         return build(cls, value, "name")
-    if isinstance(value, Mapping):
-        message = f"must be a number or a name, unless the type is 'channel' or 'position'; got {shown(value)}"
-        return Draft(value, [Problem((), "invalid_type", message)])
     return as_number(value)
 
 
@@ -221,10 +220,12 @@ class AcquisitionSettings(Checked):
     dtype: str = field(default="", converter=as_dtype)
     """Name of the numpy dtype of the pixels."""
     format: Format = field(default="auto")
-    """A format, or in short the name of one (`"ome-zarr"`, `"ome-tiff"`, `"scratch"`) or of a writer (`"tensorstore"`, …).
-    `"auto"` goes by the suffix of `root_path`; without a suffix it is OME-Zarr, without a path scratch."""
+    """A format, or in short the name of one (`"ome-zarr"`, `"ome-tiff"`, `"scratch"`) or of a writer
+    (`"tensorstore"`, …). `"auto"` goes by the suffix of `root_path`; without a suffix it is OME-Zarr, without a path
+    scratch."""
     compression: str | None = field(default=None, converter=_compression)
-    """OME-Zarr: `blosc-zstd`, `blosc-lz4`, `zstd`, `gzip`. OME-TIFF: `lzw`, `zlib` (or `deflate`), `zstd`. `None`: plain."""
+    """OME-Zarr: `blosc-zstd`, `blosc-lz4`, `zstd`, `gzip`. OME-TIFF: `lzw`, `zlib` (or `deflate`), `zstd`. `None`:
+    plain."""
     compression_level: int | None = field(default=None, converter=as_whole)
     storage_order: Literal["ome", "acquisition"] | tuple[str, ...] = field(default="ome", converter=as_tuple)
     """Order of the axes: the format's own, that of `dimensions`, or as listed."""
@@ -315,5 +316,3 @@ class AcquisitionSettings(Checked):
         """Raise what keeps these settings from being compiled."""
         require(self, (), rules.READY)
         return True
-
-

@@ -1,4 +1,4 @@
-"""The two ways to write: `write(plan, frames, backend)` and `create_stream(settings)`. Both are thin shells over one `Run`."""
+"""The two ways to write, `write(plan, frames, backend)` and `create_stream(settings)`: thin shells over one `Run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,9 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
     plan
         From `compile`.
     frames
-        Any iterable of 2-D arrays in the order of the plan, or an array of any shape that ends in y, x. `None` stands for a frame
-        that did not come. Each frame is taken before the next one is asked for, so all may share one buffer.
+        Any iterable of 2-D arrays in the order of the plan, or an array of any shape that ends in y, x. `None` stands
+        for a frame that did not come. Each frame is taken before the next one is asked for, so all may share one
+        buffer.
     backend
         Name of a writer, or any object that satisfies `Writer`; by default what the settings say.
     progress
@@ -72,14 +73,15 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
     with ExitStack() as stack:
         advance = stack.enter_context(bar(plan.frames, shown=progress))
         run = _begun(plan, backend)
+        take = run.take
         try:
-            for done, frame in enumerate(frames if stacked is None else stacked, 1):
+            for frame in frames if stacked is None else stacked:
                 if frame is None:
                     run.skip()
                 else:
-                    run.take(frame)
+                    take(frame)
                 if progress:
-                    advance(done)
+                    advance(run.cursor)
         except BaseException as error:
             _close_after(run, error)
             raise
@@ -134,7 +136,9 @@ def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, pro
 
 
 class Stream:
-    """Takes frames in the order of a plan, one at a time. Made by `create_stream`; a context manager that closes at the end.
+    """Takes frames in the order of a plan, one at a time; as a context manager it closes at the end.
+
+    Made by `create_stream`.
 
     Examples
     --------
@@ -183,8 +187,8 @@ class Stream:
         frame
             The shape (y, x) and dtype of the plan; byte order and memory layout may be any. Nothing is cast.
         frame_metadata
-            Any JSON-like values, also numpy scalars and arrays, datetimes and paths. `delta_t` and `exposure_time` (seconds) and
-            `position_x`, `position_y`, `position_z` (micrometers) go to their places in OME-XML.
+            Any JSON-like values, also numpy scalars and arrays, datetimes and paths. `delta_t` and `exposure_time`
+            (seconds) and `position_x`, `position_y`, `position_z` (micrometers) go to their places in OME-XML.
 
         Raises
         ------
@@ -214,7 +218,9 @@ class Stream:
             self._advance(self._run.cursor)
 
     def close(self) -> None:
-        """Store what is still on its way, write the final documents and let go of everything. Calling it again does nothing.
+        """Store what is still on its way, write the final documents and let go of everything.
+
+        Calling it again does nothing.
 
         Raises
         ------
@@ -231,15 +237,17 @@ class Stream:
             else:
                 _close_after(self._run, error)
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._close(error)
 
 
 def _close_after(run: Run, error: BaseException) -> None:
-    """Close a run that `error` has ended, which is on its way to the caller; what closing adds to it goes along as a note."""
+    """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
     try:
         run.close(error)
     except Exception as further:  # noqa: BLE001 - the first error is the one to see
@@ -257,7 +265,9 @@ def _begun(plan: Plan, backend: Backend) -> Run:
     """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
     writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
     if not isinstance(writer, Writer):
-        raise PlanError([Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")])
+        raise PlanError(
+            [Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")]
+        )
     if problems := unmet(plan, writer.capabilities):
         raise PlanError(problems)
     settings, stamp = plan.settings, _stamp(plan)

@@ -10,7 +10,7 @@ from ome_writers.errors import Problem, SettingsError
 from ome_writers.settings import Channel, Dimension, Position
 
 
-class StandardAxis(str, Enum):
+class StandardAxis(str, Enum):  # noqa: UP042 - as text it is what it was in 0.3
     """The names of dimensions that have a well-known type and unit."""
 
     X = "x"
@@ -57,8 +57,8 @@ def dims_from_standard_axes(
 ) -> list[Dimension]:
     """Return the dimensions of standard axes (x, y, z, c, t, p), in the order of `sizes`, the slowest first.
 
-    A size is a count, the names (of positions or channels), or `None` for a first dimension without end. Chunks are counted in
-    elements (by default whole frames, and 1 along other axes), shards in chunks.
+    A size is a count, the names (of positions or channels), or `None` for a first dimension without end. Chunks are
+    counted in elements (by default whole frames, and 1 along other axes), shards in chunks.
 
     Raises
     ------
@@ -67,13 +67,19 @@ def dims_from_standard_axes(
 
     Examples
     --------
-    >>> [(dim.name, dim.count, dim.chunk_size) for dim in dims_from_standard_axes({"t": 10, "c": ["A", "B"], "y": 512, "x": 512})]
+    >>> dims = dims_from_standard_axes({"t": 10, "c": ["A", "B"], "y": 512, "x": 512})
+    >>> [(dim.name, dim.count, dim.chunk_size) for dim in dims]
     [('t', 10, 1), ('c', 2, 1), ('y', 512, 512), ('x', 512, 512)]
     """
     allowed = [axis.value for axis in StandardAxis]
-    strange = [name for given in (sizes, chunk_shapes or {}, shard_shapes or {}) for name in given if name not in allowed]
+    strange = [
+        name for given in (sizes, chunk_shapes or {}, shard_shapes or {}) for name in given if name not in allowed
+    ]
     if strange:
-        problems = [Problem((str(name),), "invalid_value", f"is no standard axis; they are {', '.join(allowed)}") for name in strange]
+        problems = [
+            Problem((str(name),), "invalid_value", f"is no standard axis; they are {', '.join(allowed)}")
+            for name in strange
+        ]
         raise SettingsError(problems)
     chunks = {StandardAxis(axis): size for axis, size in (chunk_shapes or {}).items()}
     shards = {StandardAxis(axis): size for axis, size in (shard_shapes or {}).items()}

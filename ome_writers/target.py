@@ -1,7 +1,7 @@
 """Given the path where a dataset shall stand, this answers: is there room, and may room be made?
 
-Nothing is deleted before the new dataset stands: what is to be replaced is renamed aside, comes back if the new one cannot be
-made, and goes only after that.
+Nothing is deleted before the new dataset stands: what is to be replaced is renamed aside, comes back if the new one
+cannot be made, and goes only after that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def room_at(root: str, *, overwrite: bool) -> Iterator[None]:
     if not overwrite:
         raise FileExistsError(f"{root} exists; give overwrite=True to replace it, or another path")
     if why := why_not_dataset(path):
-        raise FileExistsError(f"{root} exists and shall be replaced, but {why}; remove it yourself, or give another path")
+        raise FileExistsError(
+            f"{root} exists and shall be replaced, but {why}; remove it yourself, or give another path"
+        )
     aside = path.with_name(f"{path.name}.replaced-{secrets.token_hex(4)}")
     path.rename(aside)
     try:

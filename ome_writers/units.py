@@ -1,7 +1,7 @@
 """Units of length and time: NGFF's names, OME-XML's symbols, and the spellings that people use.
 
-NGFF 0.5, "axes" metadata, lists the names; OME-XML 2016-06 (`UnitsLength`, `UnitsTime`) the symbols. Settings hold the NGFF
-name, OME-XML documents the symbol. This module holds tables and look-ups; it knows nothing of dimensions.
+NGFF 0.5, "axes" metadata, lists the names; OME-XML 2016-06 (`UnitsLength`, `UnitsTime`) the symbols. Settings hold
+the NGFF name, OME-XML documents the symbol. This module holds tables and look-ups; it knows nothing of dimensions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Literal
 Quantity = Literal["space", "time"]
 
 _PREFIXES = {
-    "yotta": "Y", "zetta": "Z", "exa": "E", "peta": "P", "tera": "T", "giga": "G", "mega": "M", "kilo": "k", "hecto": "h",
-    "": "", "deci": "d", "centi": "c", "milli": "m", "micro": "µ", "nano": "n", "pico": "p", "femto": "f", "atto": "a",
-    "zepto": "z", "yocto": "y",
+    "yotta": "Y", "zetta": "Z", "exa": "E", "peta": "P", "tera": "T", "giga": "G", "mega": "M", "kilo": "k",
+    "hecto": "h", "": "", "deci": "d", "centi": "c", "milli": "m", "micro": "µ", "nano": "n", "pico": "p",
+    "femto": "f", "atto": "a", "zepto": "z", "yocto": "y",
 }  # fmt: skip
 
 LENGTH: dict[str, str] = {
@@ -29,21 +29,26 @@ TIME: dict[str, str] = {
 """NGFF name of a unit of time -> OME symbol."""
 
 _OTHER_SPELLINGS = {
-    "space": {"um": "micrometer", "u": "micrometer", "μm": "micrometer", "micron": "micrometer", "microns": "micrometer",
-              "A": "angstrom", "\u212b": "angstrom"},
-    "time": {"us": "microsecond", "μs": "microsecond", "usec": "microsecond", "µsec": "microsecond", "msec": "millisecond",
-             "sec": "second", "hr": "hour"},
+    "space": {"um": "micrometer", "u": "micrometer", "μm": "micrometer", "micron": "micrometer",
+              "microns": "micrometer", "A": "angstrom", "\u212b": "angstrom"},
+    "time": {"us": "microsecond", "μs": "microsecond", "usec": "microsecond", "µsec": "microsecond",
+             "msec": "millisecond", "sec": "second", "hr": "hour"},
 }  # fmt: skip
 
 _NAMES: dict[str, dict[str, str]] = {
-    quantity: {**{name: name for name in table}, **{symbol: name for name, symbol in table.items()}, **_OTHER_SPELLINGS[quantity]}
+    quantity: {
+        **{name: name for name in table},
+        **{symbol: name for name, symbol in table.items()},
+        **_OTHER_SPELLINGS[quantity],
+    }
     for quantity, table in (("space", LENGTH), ("time", TIME))
 }
 
 METERS: dict[str, float] = {
     **{f"{prefix}meter": 10.0**power for prefix, power in zip(
         _PREFIXES, (24, 21, 18, 15, 12, 9, 6, 3, 2, 0, -1, -2, -3, -6, -9, -12, -15, -18, -21, -24), strict=True)},
-    "angstrom": 1e-10, "foot": 0.3048, "inch": 0.0254, "mile": 1609.344, "parsec": 3.0856775814913673e16, "yard": 0.9144,
+    "angstrom": 1e-10, "foot": 0.3048, "inch": 0.0254, "mile": 1609.344, "parsec": 3.0856775814913673e16,
+    "yard": 0.9144,
 }  # fmt: skip
 """NGFF name of a unit of length -> its length in meters."""
 

@@ -1,7 +1,7 @@
 """The one Protocol that everything which stores frames satisfies, and the table of writers by name.
 
-The shell (`shell.py`) walks the plan and hands over `Block`s; a writer stores them. A writer never decides where a frame
-goes, never counts frames and never makes a document: it gets all that as values.
+The shell (`shell.py`) walks the plan and hands over `Block`s; a writer stores them. A writer never decides where a
+frame goes, never counts frames and never makes a document: it gets all that as values.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Capabilities:
     atomic_replace: bool = False
     """Whether documents are replaced as a whole, so that no reader sees half of one."""
     ack: Literal["append", "block", "close"] = "block"
-    """When a frame is out of the reach of a dying process: when `append` returns, when its block is complete, or at the end."""
+    """When a frame is out of the reach of a dying process: when `append` returns, when its block is complete, or at
+    the end."""
     parallel: bool = False
     """Whether `write` may run at the same time for different arrays."""
     dtypes: frozenset[str] | None = None
@@ -74,33 +75,41 @@ class Capabilities:
 class Writer(Protocol):
     """Something that stores blocks.
 
-    All calls come from one thread, in this order: `open`; any number of `write`, `resize`, `read` and `flush`; then `close` or
-    `abort`. (With `capabilities.parallel`, `write` may run at the same time for different arrays.) What a writer raises is
-    raised in the caller's thread as `WriteError`, and after that only `close` and `abort` follow.
+    All calls come from one thread, in this order: `open`; any number of `write`, `resize`, `read` and `flush`; then
+    `close` or `abort`. (With `capabilities.parallel`, `write` may run at the same time for different arrays.) What a
+    writer raises is raised in the caller's thread as `WriteError`, and after that only `close` and `abort` follow.
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
     """
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What the writer can do."""
 
     def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
         """Create every array and document below `root` (a path, or a URL), where nothing stands yet.
 
-        An axis without end begins with the extent of one block. With `attach` the structure exists, and nothing is created.
+        An axis without end begins with the extent of one block. With `attach` the structure exists, and nothing is
+        created.
         """
 
     def resize(self, array: int, shape: tuple[int, ...], /) -> None:
         """Give an array a new shape; what lies beyond a smaller one is removed."""
 
     def write(self, blocks: Sequence[Block], /) -> None:
-        """Store blocks. Blocks the caller while too many bytes are in flight. An error of an earlier block may be raised here."""
+        """Store blocks.
+
+        Waits while too many bytes are in flight. May raise the error of an earlier block.
+        """
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return pixels as they are stored, the fill value where nothing came yet (if `capabilities.readable`)."""
 
     def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
-        """Return when all that was written can be read by others; replace `documents`; with `durable` also reach the device."""
+        """Return when all that was written can be read by others.
+
+        Replaces the documents, if any are given; with `durable` everything has reached the device.
+        """
 
     def close(self, documents: Documents, /) -> None:
         """Drain, replace the documents by the final ones and let go of everything. Raises what went wrong before."""
@@ -117,7 +126,9 @@ def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
         can = ", ".join(sorted(capabilities.formats))
         problems.append(Problem(("format",), "unsupported", f"{name} writes {can}; got {settings.format.name!r}"))
     if settings.is_unbounded and not capabilities.resizable:
-        problems.append(Problem(("dimensions", 0, "count"), "unsupported", f"{name} needs to know where the acquisition ends"))
+        problems.append(
+            Problem(("dimensions", 0, "count"), "unsupported", f"{name} needs to know where the acquisition ends")
+        )
     for dtype in sorted({array.dtype for array in arrays}):
         if capabilities.dtypes is not None and dtype not in capabilities.dtypes:
             can = ", ".join(sorted(capabilities.dtypes))
@@ -143,7 +154,9 @@ class Entry:
 
 
 WRITERS: Final[dict[str, Entry]] = {
-    "tensorstore": Entry("ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"),
+    "tensorstore": Entry(
+        "ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"
+    ),
     "tifffile": Entry("ome_writers.writers.tiff:TiffWriter", ("ome-tiff",), "tifffile", "tifffile"),
     "memory": Entry("ome_writers.writers.memory:MemoryWriter", ("scratch", "ome-zarr", "ome-tiff"), None, None),
 }
@@ -162,9 +175,12 @@ def writer_named(name: str) -> Writer:
     """
     entry = WRITERS.get(_ALIASES.get(name, name))
     if entry is None:
-        raise PlanError([Problem(("backend",), "unknown_writer", f"must be one of {', '.join(map(repr, WRITERS))}; got {name!r}")])
+        raise PlanError(
+            [Problem(("backend",), "unknown_writer", f"must be one of {', '.join(map(repr, WRITERS))}; got {name!r}")]
+        )
     if not _installed(entry):
-        message = f"{name} needs the library {entry.requires!r}, which is not installed: pip install 'ome-writers[{entry.extra}]'"
+        hint = f"pip install 'ome-writers[{entry.extra}]'"
+        message = f"{name} needs the library {entry.requires!r}, which is not installed: {hint}"
         raise PlanError([Problem(("backend",), "missing_library", message)])
     module, _, cls = entry.target.partition(":")
     made: Writer = getattr(importlib.import_module(module), cls)()

@@ -1,0 +1,304 @@
+"""The commands of `ome-writers`: what they take, and which part of the library answers them.
+
+No logic stands here: a command reads its arguments, asks the library, and hands the answer to `show`. Errors that tell
+people what to do are printed as text, on stderr; others are mistakes of this package and keep their traceback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+from attrs import asdict, evolve
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from ome_writers import __version__
+from ome_writers.arrange import arranged
+from ome_writers.casts import split_suffix
+from ome_writers.cli import show
+from ome_writers.cli.demo import demo_frames, demo_settings
+from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
+from ome_writers.files import load
+from ome_writers.formats import resolve
+from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.settings import AcquisitionSettings
+from ome_writers.shell import write as write_frames
+from ome_writers.sources import SourceError, frames_from
+from ome_writers.writer import choose_writer
+
+Flag = Annotated[bool, Parameter(negative=())]
+Size = Annotated[int, Parameter(validator=Number(gte=1))]
+Count = Annotated[int, Parameter(validator=Number(gte=0))]
+
+READABLE = (SettingsError, PlanError, FrameError, PlanExhausted, WriteError, SourceError, NotADataset, OSError)
+"""Errors whose message is all that a user needs."""
+
+_EXTRAS = {
+    "tensorstore": "tensorstore",
+    "tifffile": "tifffile",
+    "imagecodecs": "tifffile",
+    "ome_types": "tifffile",
+    "yaml": "cli",
+}
+"""Library -> the extra of this package that installs it."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+app = App(
+    name="ome-writers",
+    help="Stream camera frames into OME-Zarr and OME-TIFF.",
+    version=f"ome-writers {__version__}",
+    help_format="markdown",
+    console=out,
+    error_console=err,
+    result_action="return_value",
+)
+
+
+@app.command(sort_key=1)
+def demo(
+    path: str = "demo.ome.zarr",
+    /,
+    *,
+    size: Size = 512,
+    times: Size = 10,
+    backend: str | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Simulate a time-lapse of fluorescent cells and stream it to disk.
+
+    Two positions, two channels, five planes and ten time points: 200 frames, about 100 MB. The suffix of PATH
+    chooses the format.
+
+    Example: `ome-writers demo cells.ome.tiff`
+
+    Parameters
+    ----------
+    path
+        Where it goes.
+    size
+        Height and width of a frame, in pixels.
+    times
+        Number of time points.
+    backend
+        Name of the writer, such as tensorstore or tifffile.
+    overwrite
+        Replace a dataset that stands there.
+    """
+    plan = compile(demo_settings(path, size=size, times=times, overwrite=overwrite))
+    _require_room(plan)
+    # The cells are simulated first, so that the rate is that of writing.
+    frames = list(track(demo_frames(plan), "simulating", plan.frames, console=out, disable=not out.is_terminal))
+    root = _stream(plan, frames, backend)
+    out.print(show.tree(root))
+    show.say(out, f"\nLook into it: ome-writers info {root}")
+
+
+@app.command(sort_key=2)
+def write(
+    settings: Path,
+    /,
+    *,
+    frames: Path,
+    to: Annotated[str, Parameter("--out")],
+    backend: str | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Stream recorded frames through a settings file.
+
+    Frames come from a .tif, .ome.tif, .npy or .zarr, or from a folder of images; the colours of an image count as
+    channels. Their number, shape and dtype are compared with the settings before anything is written.
+
+    Example: `ome-writers write cells.toml --frames recorded/ --out cells.ome.zarr`
+
+    Parameters
+    ----------
+    settings
+        A .json, .toml or .yaml file.
+    frames
+        The recorded images.
+    to
+        Where they go; the suffix chooses the format.
+    backend
+        Name of the writer, such as tensorstore or tifffile.
+    overwrite
+        Replace a dataset that stands there.
+    """
+    plan = compile(redirected(load(settings), to, overwrite=overwrite))
+    _require_room(plan)
+    source = arranged(frames_from(frames, _frame_shape(plan)), plan)
+    _stream(plan, source, backend)
+
+
+@app.command(sort_key=3)
+def check(settings: Path, /) -> int:
+    """List every problem of a settings file, each with its path; exit with 1 if there are any.
+
+    Example: `ome-writers check cells.toml`
+
+    Parameters
+    ----------
+    settings
+        A .json, .toml or .yaml file.
+    """
+    try:
+        plan = compile(load(settings))
+        writer = choose_writer(plan)
+    except (SettingsError, PlanError) as error:
+        err.print(show.problems(error.problems, str(settings)), soft_wrap=True)
+        return 1
+    frames = "frames without end" if plan.frames is None else f"{plan.frames} frames"
+    arrays = f"{len(plan.layout.arrays)} array{'s' * (len(plan.layout.arrays) != 1)}"
+    show.say(out, f"{settings}: no problems; {frames} in {arrays}, written by {writer.capabilities.name}")
+    return 0
+
+
+@app.command(sort_key=4)
+def plan(settings: Path, /, *, rows: Count = 10) -> None:
+    """Show what a settings file would write: frames, arrays, files, bytes, memory, and the first rows of the plan.
+
+    Example: `ome-writers plan cells.toml --rows 20`
+
+    Parameters
+    ----------
+    settings
+        A .json, .toml or .yaml file.
+    rows
+        How many rows of the plan to show.
+    """
+    compiled = compile(load(settings))
+    out.print(show.plan_view(compiled, choose_writer(compiled), rows))
+
+
+@app.command(sort_key=5)
+def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=())] = False) -> None:
+    """Say what is in a dataset: OME-Zarr or OME-TIFF, whoever made it.
+
+    Example: `ome-writers info demo.ome.zarr`
+
+    Parameters
+    ----------
+    path
+        The folder or file.
+    every
+        Show every image, not only the first ones.
+    """
+    out.print(show.dataset_view(read_dataset(path), every=every))
+
+
+@app.command(sort_key=6)
+def bench(
+    *,
+    folder: Path | None = None,
+    megabytes: Size = 256,
+    rounds: Size = 3,
+    frames: Size = 100_000,
+    json: Path | None = None,
+) -> None:
+    """Measure what a frame costs on this machine, and the writers against the bare disk.
+
+    Example: `ome-writers bench --folder /data --megabytes 1000`
+
+    Parameters
+    ----------
+    folder
+        A folder on the disk to measure; by default the one for temporary files.
+    megabytes
+        How much each contender writes in a round.
+    rounds
+        How often.
+    frames
+        How many go through `write` and `append` to find out what one costs.
+    json
+        Where to save the figures.
+    """
+    from ome_writers.bench import disk, overhead  # noqa: PLC0415 - no other command needs it
+
+    with out.status("measuring") if out.is_terminal else nullcontext():
+        figures = [*overhead(frames), *disk(folder, megabytes=megabytes, rounds=rounds)]
+    out.print(show.figures(figures))
+    if json is not None:
+        json.write_text(dumps([asdict(figure) for figure in figures], indent=2) + "\n", "utf-8")
+
+
+# ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def redirected(settings: AcquisitionSettings, to: str, *, overwrite: bool) -> AcquisitionSettings:
+    """Return the settings with another output path. Its suffix, if it has one, chooses the format.
+
+    Examples
+    --------
+    >>> redirected(AcquisitionSettings(root_path="a.ome.zarr"), "b.ome.tif", overwrite=False).output_path
+    'b.ome.tif'
+    """
+    suffix, format_ = split_suffix(to)[1], settings.format
+    by_path = resolve("auto", to)
+    if format_.name == "scratch" or (suffix and format_.name != by_path.name):
+        format_ = by_path
+    elif suffix:
+        format_ = evolve(format_, suffix=suffix)
+    return evolve(settings, root_path=to, format=format_, overwrite=overwrite or settings.overwrite)
+
+
+def _frame_shape(plan: Plan) -> tuple[int, ...]:
+    return tuple(dim.count or 1 for dim in plan.settings.frame_dimensions)
+
+
+def _require_room(plan: Plan) -> None:
+    """Say at once, and in the words of the command line, that something is in the way."""
+    path = Path(plan.settings.output_path).expanduser()
+    if path.exists() and not plan.settings.overwrite:
+        raise FileExistsError(f"{path} exists; --overwrite replaces it, or give another path")
+
+
+def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | None) -> Path:
+    """Write frames, say where they went and how fast, and return the place."""
+    start = time.perf_counter()
+
+    def timed() -> Iterator[NDArray[Any] | None]:
+        # From the first frame on: loading a library is no part of the rate.
+        nonlocal start
+        start = time.perf_counter()
+        yield from frames
+
+    outcome = write_frames(plan, timed(), backend, progress=out.is_terminal)
+    seconds = time.perf_counter() - start
+    pixels = outcome.frames * show.frame_bytes(plan)
+    rate = f"{outcome.frames / seconds:.0f} frames/s, {show.size(pixels / seconds)}/s"
+    show.say(
+        out,
+        f"{outcome.root}: {outcome.frames} frames, {show.size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
+    )
+    return Path(outcome.root)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return the exit code."""
+    try:
+        return app(list(arguments), exit_on_error=False) or 0
+    except CycloptsError:
+        return 2  # cyclopts has said why
+    except (SettingsError, PlanError) as error:
+        err.print(show.problems(error.problems, "refused"), soft_wrap=True)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        show.say(
+            err, f"this needs the library {error.name!r}, which is not installed: pip install 'ome-writers[{extra}]'"
+        )
+    except READABLE as error:
+        show.say(err, "\n".join([str(error), *getattr(error, "__notes__", ())]))
+    except KeyboardInterrupt:
+        show.say(err, "interrupted; what had come is stored")
+    return 1

@@ -1,0 +1,297 @@
+"""Given a value of the library, this answers how it looks in a terminal: as a rich table, tree or text.
+
+Names and paths come from users and files, so they are `Text`, never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from ome_writers.assembly import assemble
+from ome_writers.datasets import Axis, Dataset, Image
+from ome_writers.datasets.zarr import read_node
+from ome_writers.errors import Problem
+from ome_writers.layout import ArraySpec
+from ome_writers.plan import Plan
+from ome_writers.writer import Writer
+
+if TYPE_CHECKING:
+    from ome_writers.bench import Figure
+
+_MANY: Final = 12
+"""More images, arrays or files than these are summed up."""
+_SYMBOLS: Final = {
+    "micrometer": "µm",
+    "nanometer": "nm",
+    "millimeter": "mm",
+    "second": "s",
+    "millisecond": "ms",
+    "minute": "min",
+}
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> size(999), size(104_857_600), size(2.5e12)
+    ('999 B', '104.9 MB', '2.5 TB')
+    """
+    if count < 1000:  # noqa: PLR2004 - the next unit
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 1000:  # noqa: PLR2004 - the next unit
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} PB"
+
+
+def sizes(shape: Sequence[int | None]) -> str:
+    """Return a shape for people.
+
+    Examples
+    --------
+    >>> sizes((None, 2, 512, 512))
+    '∞ × 2 × 512 × 512'
+    """
+    return " × ".join("∞" if length is None else str(length) for length in shape)
+
+
+def frame_bytes(plan: Plan) -> int:
+    """Return the size of a frame in memory."""
+    spec = plan.layout.arrays[0]
+    return prod(length or 1 for length in spec.shape[-2:]) * np.dtype(spec.dtype).itemsize
+
+
+def problems(found: Iterable[Problem], name: str) -> Text:
+    """Show every problem in a line of its own, with its path."""
+    listed = list(found)
+    lines = [f"{name}: {len(listed)} problem{'s' * (len(listed) != 1)}", *(f"  {problem}" for problem in listed)]
+    return Text("\n".join(lines))
+
+
+# ── a plan ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan_view(plan: Plan, writer: Writer, rows: int) -> RenderableType:
+    """Show what would be written, and the first rows of the plan."""
+    return Group(_summary(plan, writer), _arrays(plan), _rows(plan, rows))
+
+
+def _summary(plan: Plan, writer: Writer) -> Table:
+    settings, frames = plan.settings, plan.frames
+    table = _grid()
+    loops = ", ".join(f"{dim.name} {'∞' if dim.count is None else dim.count}" for dim in settings.dimensions[:-2])
+    table.add_row("acquired", f"{loops or 'one frame'} (slowest first)")
+    table.add_row("frames", "without end" if frames is None else str(frames))
+    each = frame_bytes(plan)
+    table.add_row(
+        "a frame", f"{sizes([dim.count for dim in settings.frame_dimensions])} {settings.dtype}, {size(each)}"
+    )
+    codec = plan.layout.arrays[0].codec
+    amount = "without end" if frames is None else size(frames * each)
+    table.add_row("pixels", amount + (f" before compression ({codec.name})" if codec else ""))
+    table.add_row("files", _files(plan))
+    capabilities = writer.capabilities
+    buffers = assemble(plan, capabilities.unit).peak_bytes
+    table.add_row("writer", f"{capabilities.name}, a {capabilities.unit} at a time")
+    table.add_row(
+        "memory", f"at most {size(buffers + capabilities.in_flight_bytes)} ({size(buffers)} to put blocks together)"
+    )
+    table.add_row("goes to", settings.output_path or "memory")
+    return table
+
+
+def _files(plan: Plan) -> str:
+    layout = plan.layout
+    if layout.zarr_format is None:
+        return str(len(layout.files)) if plan.settings.format.name == "ome-tiff" else "none"
+    if plan.frames is None:
+        return "without end"
+    pixels = sum(_blocks(spec) for spec in layout.arrays)
+    documents = len(layout.groups) + len(layout.arrays)
+    return f"{pixels + documents} ({pixels} with pixels, {documents} with metadata)"
+
+
+def _blocks(spec: ArraySpec) -> int:
+    """Return the number of shards, or else chunks, in a bounded array: each is a file."""
+    blocks = spec.shard_shape or spec.chunk_shape
+    return prod(-(-(length or 1) // block) for length, block in zip(spec.shape, blocks, strict=True))
+
+
+def _arrays(plan: Plan) -> Table:
+    table = Table(title="\narrays", title_justify="left", box=None, header_style="bold", title_style="bold")
+    for column in ("path", "position", "axes", "shape", "chunks", "shards"):
+        table.add_column(column)
+    positions = plan.settings.positions
+    for spec in plan.layout.arrays[:_MANY]:
+        table.add_row(
+            Text(spec.path or Path(plan.settings.output_path).name),
+            Text(positions[spec.position].name),
+            Text(" ".join(spec.dimension_names)),
+            _tight(spec.shape),
+            _tight(spec.chunk_shape),
+            _tight(spec.shard_shape) if spec.shard_shape else "-",
+        )
+    _sum_up(table, len(plan.layout.arrays))
+    return table
+
+
+def _tight(shape: Sequence[int | None]) -> str:
+    return sizes(shape).replace(" ", "")
+
+
+def _rows(plan: Plan, count: int) -> RenderableType:
+    stop = count if plan.frames is None else min(count, plan.frames)
+    if stop < 1:
+        return Text()
+    table = Table(title=f"\nfirst {stop} rows", title_justify="left", box=None, header_style="bold", title_style="bold")
+    names = plan.layout.arrays[0].dimension_names[:-2]
+    for column in ("frame", "position", "array", *names):
+        table.add_column(Text(column), justify="right")
+    for row in plan.rows(0, stop):
+        table.add_row(*(str(value) for value in (row["frame"], row["position"], row["array"], *row["index"])))
+    return table
+
+
+# ── a dataset ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dataset_view(dataset: Dataset, *, every: bool = False) -> RenderableType:
+    """Show what a dataset holds; of many images the first ones, unless `every` one is asked for."""
+    table = _grid()
+    table.add_row("path", Text(dataset.path))
+    table.add_row("kind", Text(dataset.kind))
+    if dataset.verdict:
+        frames = f", {dataset.frames} frames came" if dataset.frames is not None else ""
+        table.add_row("run", Text(dataset.verdict + frames))
+    shown = dataset.images if every else dataset.images[:_MANY]
+    parts: list[RenderableType] = [table, *(_image(image) for image in shown)]
+    if len(shown) < len(dataset.images):
+        parts.append(Text(f"\n… and {len(dataset.images) - len(shown)} more images (--all shows them)"))
+    return Group(*parts)
+
+
+def _image(image: Image) -> RenderableType:
+    where = ", ".join(image.files) or image.path
+    name = Text(image.name or "an image without a name", style="bold")
+    title = Text("\n") + name + Text(f"  {where}" if where else "", style="dim")
+    table = _grid()
+    names = Text(" ".join(axis.name for axis in image.axes))
+    table.add_row("  axes", names)
+    table.add_row("  shape", f"{sizes(image.shape)} {image.dtype}")
+    if image.chunks:
+        table.add_row(
+            "  chunks", sizes(image.chunks) + (f" in shards of {sizes(image.shards)}" if image.shards else "")
+        )
+    if image.levels > 1:
+        table.add_row("  levels", str(image.levels))
+    if spacing := [_spacing(axis) for axis in image.axes if axis.scale is not None and axis.type != "channel"]:
+        table.add_row("  scale", Text(", ".join(spacing)))
+    if any(axis.translation for axis in image.axes):
+        places = [f"{axis.name} {axis.translation:g} {_unit(axis)}".rstrip() for axis in image.axes if axis.translation]
+        table.add_row("  begins at", Text(", ".join(places)))
+    if image.channels:
+        table.add_row("  channels", _channels(image))
+    return Group(title, table)
+
+
+def _spacing(axis: Axis) -> str:
+    return f"{axis.name} {axis.scale:g} {_unit(axis)}".rstrip()
+
+
+def _unit(axis: Axis) -> str:
+    return _SYMBOLS.get(axis.unit or "", axis.unit or "")
+
+
+def _channels(image: Image) -> Text:
+    text = Text()
+    for number, (name, color) in enumerate(image.channels):
+        text.append(", " if number else "")
+        if color:
+            text.append("■ ", style=f"#{color.lstrip('#')[:6]}")
+        text.append(name or f"channel {number}")
+    return text
+
+
+# ── what was written ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tree(path: Path) -> Tree:
+    """Show the groups, arrays and files below a path."""
+    root = Tree(Text(path.name + "/" * path.is_dir(), style="bold"))
+    if path.is_dir():
+        _grow(root, path)
+    else:
+        root.label = Text(f"{path.name}  {size(path.stat().st_size)}")
+    return root
+
+
+def _grow(branch: Tree, folder: Path) -> None:
+    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
+    for entry in entries[:_MANY]:
+        if not entry.is_dir():
+            branch.add(
+                Text(f"{entry.name}  {size(entry.stat().st_size)}", style="dim" if entry.suffix == ".json" else "")
+            )
+            continue
+        node = read_node(entry)
+        if node and node.get("node_type") == "array":
+            branch.add(_leaf(entry, node))
+        else:
+            _grow(branch.add(Text(f"{entry.name}/")), entry)
+    if len(entries) > _MANY:
+        branch.add(Text(f"… and {len(entries) - _MANY} more"))
+
+
+def _leaf(folder: Path, node: dict[str, Any]) -> Text:
+    """Sum up the files of an array, of which there may be very many."""
+    files = [
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not file.name.startswith(".z") and file.name != "zarr.json"
+    ]
+    amount = size(sum(file.stat().st_size for file in files))
+    return Text(f"{folder.name}/  array {sizes(node['shape'])} in {len(files)} files, {amount}")
+
+
+def figures(measured: Iterable[Figure]) -> Table:
+    """Show measured numbers, each beside the one that it should not exceed."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("measured", overflow="fold")
+    table.add_column("", justify="right")
+    table.add_column("goal", justify="right")
+    for figure in measured:
+        table.add_row(
+            Text(figure.what),
+            f"{figure.value:,.{0 if figure.value >= 100 else 2}f} {figure.unit}",  # noqa: PLR2004 - three digits
+            "" if figure.goal is None else f"≤ {figure.goal:g} {figure.unit}",
+        )
+    return table
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _sum_up(table: Table, count: int) -> None:
+    if count > _MANY:
+        table.add_row(f"… and {count - _MANY} more")
+
+
+def say(console: Console, text: str) -> None:
+    """Print text as it is: no markup, and no line breaks within a path."""
+    console.print(text, markup=False, soft_wrap=True)

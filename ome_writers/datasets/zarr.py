@@ -1,0 +1,153 @@
+"""Given a zarr folder, this answers what is in it, from its JSON alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
+
+_V2_TYPES = {"b1": "bool", "f2": "float16", "f4": "float32", "f8": "float64"} | {
+    f"{kind}{size}": f"{name}{8 * size}" for kind, name in (("u", "uint"), ("i", "int")) for size in (1, 2, 4, 8)
+}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise NotADataset(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise NotADataset(f"{path}: must be a JSON object; got {type(value).__name__}")
+    return value
+
+
+def read_node(path: Path) -> dict[str, Any] | None:
+    """Return the metadata of a zarr group or array of either format, in the words of format 3, or `None`."""
+    if (path / "zarr.json").is_file():
+        return _load(path / "zarr.json")
+    for name, kind in ((".zarray", "array"), (".zgroup", "group")):
+        if (path / name).is_file():
+            attributes = _load(path / ".zattrs") if (path / ".zattrs").is_file() else {}
+            return {**_load(path / name), "node_type": kind, "attributes": attributes}
+    return None
+
+
+def read_zarr(path: Path, node: dict[str, Any]) -> Dataset:
+    """Return what is in the zarr folder `path`, whose own metadata is `node`."""
+    try:
+        return _bare_array(path, node) if node.get("node_type") == "array" else _ome_zarr(path, node)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise NotADataset(f"{path}: its metadata is incomplete or malformed ({error!r})") from error
+
+
+def _bare_array(path: Path, node: dict[str, Any]) -> Dataset:
+    shape, dtype, chunks, shards = _array(path, node)
+    axes = tuple(Axis(name or "?") for name in node.get("dimension_names") or [None] * len(shape))
+    image = Image(path="", name=path.name, array="", shape=shape, dtype=dtype, axes=axes, chunks=chunks, shards=shards)
+    return Dataset(str(path), f"zarr array of format {node.get('zarr_format', '?')}, without OME metadata", (image,))
+
+
+def _ome_zarr(path: Path, node: dict[str, Any]) -> Dataset:
+    attributes = node.get("attributes") or {}
+    ome = attributes.get("ome", attributes)
+    groups = list(_image_groups(path, ome))
+    if not groups:
+        raise NotADataset(f"{path}: is a zarr group without OME-Zarr images")
+    images = tuple(_image(path, key, _ome(path, key)) for key in groups)
+    what = counted(images)
+    if "plate" in ome:
+        what = f"plate of {len(ome['plate']['rows'])} × {len(ome['plate']['columns'])} wells, {what}"
+    version = ome.get("version") or _version_of(_ome(path, groups[0]))
+    run = attributes.get("ome_writers") or {}
+    return Dataset(str(path), f"OME-Zarr {version}, {what}", images, run.get("verdict"), run.get("frames"))
+
+
+def _ome(root: Path, key: str) -> dict[str, Any]:
+    attributes = (read_node(root / key) or {}).get("attributes") or {}
+    ome: dict[str, Any] = attributes.get("ome", attributes)
+    return ome
+
+
+def _version_of(ome: dict[str, Any]) -> str:
+    """Return the version that OME-Zarr 0.4 notes in each part of its metadata."""
+    return str(ome.get("version") or (ome.get("multiscales") or [{}])[0].get("version", "of unknown version"))
+
+
+def _image_groups(root: Path, ome: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys of the groups that hold images: one, fields of wells, or the series of a bioformats2raw layout."""
+    if "multiscales" in ome:
+        yield ""
+    elif "plate" in ome:
+        for well in ome["plate"].get("wells", ()):
+            fields = _ome(root, well["path"]).get("well", {}).get("images", ())
+            yield from (f"{well['path']}/{field['path']}" for field in fields)
+    elif series := _ome(root, "OME").get("series"):
+        yield from series
+    elif "bioformats2raw.layout" in ome:
+        number = 0
+        while read_node(root / str(number)):
+            yield str(number)
+            number += 1
+
+
+def _image(root: Path, key: str, ome: dict[str, Any]) -> Image:
+    if not ome.get("multiscales"):
+        raise NotADataset(f"{root / key}: should be an image, but has no multiscales metadata")
+    multiscales = ome["multiscales"][0]
+    level = multiscales["datasets"][0]
+    array = f"{key}/{level['path']}".strip("/")
+    node = read_node(root / array)
+    if node is None:
+        raise NotADataset(f"{root / array}: the array of image {key or '/'!r} is missing")
+    shape, dtype, chunks, shards = _array(root / array, node)
+    channels = (ome.get("omero") or {}).get("channels") or ()
+    return Image(
+        path=key,
+        name=str(multiscales.get("name") or ""),
+        array=array,
+        shape=shape,
+        dtype=dtype,
+        axes=_axes(multiscales, level, len(shape)),
+        chunks=chunks,
+        shards=shards,
+        levels=len(multiscales["datasets"]),
+        channels=tuple((str(channel.get("label") or ""), channel.get("color")) for channel in channels),
+    )
+
+
+def _axes(multiscales: dict[str, Any], level: dict[str, Any], ndim: int) -> tuple[Axis, ...]:
+    values: dict[str, list[float]] = {"scale": [1.0] * ndim, "translation": [0.0] * ndim}
+    # NGFF 0.4 and 0.5: what stands at the multiscales is applied after what stands at its datasets.
+    for steps in (level.get("coordinateTransformations"), multiscales.get("coordinateTransformations")):
+        for step in steps or ():
+            if "scale" in step:
+                values = {
+                    kind: [a * b for a, b in zip(old, step["scale"], strict=False)] for kind, old in values.items()
+                }
+            if "translation" in step:
+                values["translation"] = [
+                    a + b for a, b in zip(values["translation"], step["translation"], strict=False)
+                ]
+    return tuple(
+        Axis(axis["name"], axis.get("type"), axis.get("unit"), scale, translation)
+        for axis, scale, translation in zip(multiscales["axes"], values["scale"], values["translation"], strict=False)
+    )
+
+
+def _array(
+    path: Path, node: dict[str, Any]
+) -> tuple[tuple[int, ...], str, tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return shape, dtype, shape of chunks and shape of shards of a zarr array."""
+    if node.get("zarr_format") == 2:  # noqa: PLR2004 - the old format
+        dtype = str(node["dtype"])
+        return tuple(node["shape"]), _V2_TYPES.get(dtype[1:], dtype), tuple(node["chunks"]), None
+    if node.get("node_type") != "array":
+        raise NotADataset(f"{path}: must be a zarr array; got a {node.get('node_type', 'nothing')}")
+    grid = tuple(node["chunk_grid"]["configuration"]["chunk_shape"])
+    for codec in node.get("codecs", ()):
+        if codec["name"] == "sharding_indexed":
+            return tuple(node["shape"]), node["data_type"], tuple(codec["configuration"]["chunk_shape"]), grid
+    return tuple(node["shape"]), node["data_type"], grid, None

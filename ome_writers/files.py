@@ -1,0 +1,121 @@
+"""Given a path, this answers: which settings, or which plan, does the file hold? And the way back.
+
+The bytes are made and understood elsewhere (`serial.py`, `plan_file.py`); here files are opened.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from ome_writers import serial
+from ome_writers.errors import Problem, SettingsError
+from ome_writers.plan import Plan
+from ome_writers.settings import AcquisitionSettings
+
+_FORMATS: Final[dict[str, serial.Text]] = {".json": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
+
+
+def load(path: str | os.PathLike[str]) -> AcquisitionSettings:
+    """Return the settings that a file holds: `.json`, `.toml`, `.yaml` or `.yml`.
+
+    Raises
+    ------
+    SettingsError
+        With every problem of the file, each with its path.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     dump(AcquisitionSettings(root_path="cells.ome.zarr", dtype="uint16"), Path(folder, "settings.json"))
+    ...     load(Path(folder, "settings.json")).output_path
+    'cells.ome.zarr'
+    """
+    format_ = _format(path)
+    try:
+        # A byte-order mark, as editors on Windows set it, is no part of the text.
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            [Problem((), "syntax", f"must be UTF-8 text: {error.reason} (at byte {error.start})")]
+        ) from None
+    return serial.loads(text, format_)
+
+
+def dump(settings: AcquisitionSettings, path: str | os.PathLike[str]) -> None:
+    """Write settings to a file: `.json`, `.toml`, `.yaml` or `.yml`; see `load`.
+
+    Raises
+    ------
+    SettingsError
+        If the suffix is another one.
+    OSError
+        If it cannot be written.
+    """
+    Path(path).write_bytes(serial.dumps(settings, _format(path)).encode())
+
+
+def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
+    """Write a plan to a file (`.npz`), from which `load_plan` makes it again; equal plans give equal files.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ome_writers import compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": None, "c": 2, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_plan(plan, Path(folder, "plan.npz"))
+    ...     load_plan(Path(folder, "plan.npz"))
+    <Plan: frames without end in 1 array>
+    """
+    from ome_writers.plan_file import plan_to_npz  # noqa: PLC0415 - zip files are not needed by those who only plan
+
+    Path(path).write_bytes(plan_to_npz(plan))
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Return the plan that `save_plan` wrote.
+
+    The file may come from anywhere: nothing in it is run, or believed unchecked.
+
+    Raises
+    ------
+    PlanError
+        If it holds no plan, or one whose table does not fit its settings.
+    OSError
+        If it cannot be read.
+    """
+    from ome_writers.plan_file import plan_from_npz  # noqa: PLC0415 - as above
+
+    return plan_from_npz(Path(path).read_bytes())
+
+
+def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:
+    """Write the whole frame table of a plan to a file (`.npy`), for a hardware controller to read.
+
+    The file holds one record a frame, little-endian and packed: `frame` (8 bytes), `position`, `array` and each
+    `index` (4 bytes each).
+
+    Raises
+    ------
+    PlanError
+        If the plan has no end.
+    OSError
+        If it cannot be written.
+    """
+    from ome_writers.plan_file import table_to_npy  # noqa: PLC0415 - as above
+
+    Path(path).write_bytes(table_to_npy(plan))
+
+
+def _format(path: str | os.PathLike[str]) -> serial.Text:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        message = f"a settings file ends in {', '.join(_FORMATS)}; got {os.fspath(path)!r}"
+        raise SettingsError([Problem((), "unsupported", message)])
+    return _FORMATS[suffix]

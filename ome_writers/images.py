@@ -1,0 +1,293 @@
+"""Given a plan and what happened, this answers: what do the documents of both formats have to say of each image?
+
+Two sorts of things stand here: facts of the plan (axes with their scale and origin, channels with their colours,
+names), and counts over the frame table (how many frames of each image were planned, which of them came).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from ome_writers.casts import split_suffix
+from ome_writers.documents import Outcome
+from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.order import Rows, cut
+from ome_writers.plan import Plan
+from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Position
+
+_PALETTE: Final = ("#00FF00", "#FF00FF", "#00FFFF", "#FFFF00", "#FF0000", "#0000FF")
+"""Colours of channels that have none of their own: green and magenta for two, which colour-blind eyes tell apart."""
+
+
+@frozen
+class Axis:
+    """An axis of the arrays, and where its elements lie in the world."""
+
+    dimension: Dimension
+    scale: float | None
+    """Distance of two elements, in the dimension's unit; `None` if nobody said so, or if it is uneven."""
+    origin: float
+    """Place of the first element, without the stage."""
+    coords: tuple[float, ...] | None
+    """Places of the elements where they are given one by one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the dimension."""
+        return self.dimension.name
+
+    @property
+    def role(self) -> str:
+        """Which of OME-XML's loops the axis is, by its type: `T`, `C` or `Z`. The axes of a frame are none."""
+        return {"time": "T", "space": "Z"}.get(str(self.dimension.type), "C")
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether anything is known of where the elements lie."""
+        return self.scale is not None or self.coords is not None or self.dimension.translation is not None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether scale and origin say all there is."""
+        if self.coords is None:
+            return True
+        if self.scale is None:
+            return len(self.coords) == 1
+        return _equal(self.coords, self.places(len(self.coords), even=True), self.scale)
+
+    def places(self, count: int, *, even: bool = False) -> list[float]:
+        """Return the places of the first `count` elements."""
+        if self.coords is not None and not even:
+            return list(self.coords[:count])
+        return [_clean(self.origin + index * (self.scale or 0)) for index in range(count)]
+
+
+def axis_of(dim: Dimension) -> Axis:
+    """Return where the elements of a dimension lie.
+
+    Examples
+    --------
+    >>> axis = axis_of(Dimension(name="z", coords=[10, 10.5, 11], unit="um"))
+    >>> axis.scale, axis.origin
+    (0.5, 10.0)
+    """
+    numbers = None
+    if dim.coords and dim.type in ("space", "time"):
+        numbers = tuple(float(coord) for coord in dim.coords)  # type: ignore[arg-type]
+    scale = None if dim.scale is None else float(dim.scale)
+    if numbers and scale is None and len(numbers) > 1:
+        step = _clean((numbers[-1] - numbers[0]) / (len(numbers) - 1))
+        if step and _equal(numbers, [numbers[0] + index * step for index in range(len(numbers))], step):
+            scale = step
+    origin = dim.translation if dim.translation is not None else numbers[0] if numbers else 0.0
+    return Axis(dimension=dim, scale=scale, origin=float(origin), coords=numbers)
+
+
+def _equal(places: Sequence[float], others: Sequence[float], step: float) -> bool:
+    return bool(np.allclose(places, others, rtol=1e-9, atol=1e-6 * abs(step)))
+
+
+def _clean(value: float) -> float:
+    """Return a sum without the last digits' noise: 0.30000000000000004 is 0.3 to a microscope."""
+    return float(f"{value:.12g}")
+
+
+def axes_of(plan: Plan) -> tuple[Axis, ...]:
+    """Return the axes of the arrays, in storage order."""
+    dims = {dim.name: dim for dim in plan.settings.dimensions}
+    return tuple(axis_of(dims[name]) for name in plan.layout.arrays[0].dimension_names)
+
+
+@frozen
+class Hue:
+    """A channel as it is shown: every one has a name and a colour."""
+
+    name: str
+    color: str
+    """`#RRGGBB` or `#RRGGBBAA`."""
+    channel: Channel | None
+    """What the settings say of it."""
+
+
+def channel_dimension(settings: AcquisitionSettings) -> Dimension | None:
+    """Return the dimension of channels."""
+    return next((dim for dim in settings.dimensions[:-2] if dim.type == "channel"), None)
+
+
+def hues(dim: Dimension | None, count: int) -> tuple[Hue, ...]:
+    """Return the channels of a dimension (`None`: there is one, which nobody named), with names and colours for all.
+
+    Examples
+    --------
+    >>> [(hue.name, hue.color) for hue in hues(Dimension(name="c", coords=["DAPI", "GFP"]), 2)]
+    [('DAPI', '#00FF00'), ('GFP', '#FF00FF')]
+    >>> [(hue.name, hue.color) for hue in hues(None, 1)]
+    [('Channel 0', '#FFFFFF')]
+    """
+    coords = (dim.coords if dim else None) or ()
+    made = []
+    for number in range(count):
+        coord = coords[number] if number < len(coords) else None
+        channel = coord if isinstance(coord, Channel) else None
+        name = channel.name if channel else str(coord) if coord is not None else ""
+        if not name:
+            name = f"Channel {number}" if dim is None or dim.type == "channel" else f"{dim.name} {number}"
+        color = (channel.color if channel else None) or ("#FFFFFF" if count == 1 else _PALETTE[number % len(_PALETTE)])
+        made.append(Hue(name=name, color=color, channel=channel))
+    return tuple(made)
+
+
+@frozen
+class Image:
+    """An image: what its array holds, and where it was taken."""
+
+    array: int
+    """`plan.layout.arrays[array]`."""
+    spec: ArraySpec
+    name: str
+    position: Position
+    hues: tuple[Hue, ...]
+    """Its channels."""
+    fan: dict[str, str]
+    """Loops that chose it, other than that of the positions, and the name or index that they had."""
+
+
+def images_of(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> tuple[Image, ...]:
+    """Return the images of a plan, whose arrays have `shapes`."""
+    settings = plan.settings
+    positions = settings.positions
+    title = None if settings.position_dimension_index is not None else title_of(settings.root_path)
+    channels = channel_dimension(settings)
+    names = plan.layout.arrays[0].dimension_names
+    axis = names.index(channels.name) if channels and channels.name in names else None
+    loops = {dim.name: dim for dim in settings.dimensions[:-2]}
+    shown: dict[tuple[int | None, int], tuple[Hue, ...]] = {}
+    made = []
+    for number, (spec, shape) in enumerate(zip(plan.layout.arrays, shapes, strict=True)):
+        fan = {name: _label(loops[name], index) for name, index in spec.fan}
+        chosen = dict(spec.fan).get(channels.name) if channels else None
+        key = (chosen, 1 if axis is None else shape[axis])
+        if key not in shown:
+            shown[key] = _shown(channels, *key)
+        position = positions[spec.position]
+        name = " ".join([title or position.name, *(f"{loop}={label}" for loop, label in fan.items())])
+        made.append(Image(array=number, spec=spec, name=name, position=position, hues=shown[key], fan=fan))
+    return tuple(made)
+
+
+def _shown(dim: Dimension | None, chosen: int | None, count: int) -> tuple[Hue, ...]:
+    """Return the channels of an image: `count` along its axis, or the one that chose the image."""
+    if dim is None or chosen is None:
+        return hues(dim, count)
+    return hues(dim, dim.count or 1)[chosen : chosen + 1]
+
+
+def _label(dim: Dimension, index: int) -> str:
+    coord = dim.coords[index] if dim.coords else index
+    return str(getattr(coord, "name", coord))
+
+
+def title_of(root_path: str) -> str:
+    """Return what an image is called that no position names: as its file."""
+    return posixpath.basename(split_suffix(root_path.replace("\\", "/").rstrip("/"))[0]) or "image"
+
+
+def stage_of(position: Position) -> dict[str, float]:
+    """Return the stage coordinates of a position that are known, by axis."""
+    known = {"x": position.x_coord, "y": position.y_coord, "z": position.z_coord}
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+# ── counts over the frame table ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def shapes_of(plan: Plan, outcome: Outcome) -> tuple[tuple[int, ...], ...]:
+    """Return the shape of each array: as planned while the run lasts, then as it came.
+
+    While the run lasts, an axis without end has the extent of one block.
+    """
+    if outcome.verdict != "running":
+        return plan.shapes(outcome.cursor)
+    shapes = []
+    for spec in plan.layout.arrays:
+        block = block_shape(spec, "shard")
+        shapes.append(tuple(first if size is None else size for size, first in zip(spec.shape, block, strict=True)))
+    return tuple(shapes)
+
+
+def frame_counts(plan: Plan, cursor: int | None) -> NDArray[np.int64]:
+    """Return how many of the first `cursor` places (`None`: of all) go to each array.
+
+    Costs the segments, not the frames.
+    """
+    total = np.zeros(len(plan.layout.arrays), np.int64)
+    left = plan.frames if cursor is None else cursor
+    for segment in plan.segments:
+        if not left:
+            break
+        stop = left if segment.frames is None else min(left, segment.frames)
+        left -= stop
+        for piece in cut(segment, 0, stop):
+            counts = np.bincount(piece.rows["array"], minlength=len(total))
+            for loop in reversed(piece.loops):
+                repeats = loop.repeats or 0  # what is cut has an end
+                if loop.array:  # each time round the frames go to other arrays
+                    counts = np.sum([np.roll(counts, time * loop.array) for time in range(repeats)], axis=0)
+                else:
+                    counts *= repeats
+            total += counts
+    return total
+
+
+def rows_at(plan: Plan, places: NDArray[np.int64]) -> Rows:
+    """Return the rows at the given ascending places."""
+    stretch = 65_536
+    found = []
+    while len(places):
+        first = int(places[0])
+        here, places = np.split(places, [np.searchsorted(places, first + stretch)])
+        found.append(plan.rows(first, int(here[-1]) + 1)[here - first])
+    return np.concatenate(found) if found else plan.rows(0, 0)
+
+
+def ranges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return ascending numbers as ranges, the last of each included.
+
+    Examples
+    --------
+    >>> ranges(np.array([3, 4, 5, 9]))
+    [(3, 5), (9, 9)]
+    """
+    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
+    firsts, lasts = np.r_[0, cuts][: len(numbers)], np.r_[cuts, len(numbers)][: len(numbers)] - 1
+    return list(zip(numbers[firsts].tolist(), numbers[lasts].tolist(), strict=True))
+
+
+@frozen(eq=False)
+class Tally:
+    """What was planned for each array and what came: index 0 is the first array."""
+
+    planned: NDArray[np.int64] | None
+    """`None` if there is no end."""
+    came: NDArray[np.int64]
+    missing: tuple[NDArray[np.int64], ...]
+    """Numbers of the frames that were gone through and did not come."""
+
+
+def tally(plan: Plan, outcome: Outcome) -> Tally:
+    """Count the frames of each array."""
+    rows = rows_at(plan, outcome.missing)
+    arrays = len(plan.layout.arrays)
+    order = np.argsort(rows["array"], kind="stable")
+    absent = np.bincount(rows["array"], minlength=arrays)
+    return Tally(
+        planned=None if plan.frames is None else frame_counts(plan, None),
+        came=frame_counts(plan, outcome.cursor) - absent,
+        missing=tuple(np.split(rows["frame"][order], np.cumsum(absent)[:-1])),
+    )

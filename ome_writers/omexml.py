@@ -1,0 +1,347 @@
+"""Given a plan and what happened, this answers: which OME-XML (2016-06) do its files carry?
+
+1. Each array is an `Image`, with its `Pixels`, channels, and a `TiffData` and `Plane` for each frame that came.
+2. A plate, or positions that lie in wells, make a `Plate`, whose `WellSample`s refer to the images.
+3. What the schema has no element for stands in map annotations: how the run went (`ome-writers/run`), the grid place,
+   well and further loops of an image (`ome-writers/position`), what else came with a frame (`ome-writers/frame`).
+
+An image to which no frame came still needs a `TiffData`. If it is the first of a file without frames, it has one for
+the blank page that such a file consists of; if other images fill its file, it is left out, and no well sample refers
+to it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Final, overload
+
+import numpy as np
+from attrs import evolve, frozen
+
+from ome_writers._version import __version__
+from ome_writers.casts import row_name
+from ome_writers.documents import Document, Outcome, Stamp
+from ome_writers.formats import OmeTiffFormat
+from ome_writers.images import (
+    Axis,
+    Hue,
+    Image,
+    axes_of,
+    hues,
+    images_of,
+    ranges,
+    rows_at,
+    shapes_of,
+    stage_of,
+    title_of,
+)
+from ome_writers.markup import attributes, element, escaped
+from ome_writers.omexml_planes import (
+    Annotations,
+    Pages,
+    annotate,
+    pages_of,
+    planes,
+    stage_units,
+    structured,
+    surroundings,
+    symbol,
+    tiff_data,
+)
+from ome_writers.plan import Plan
+from ome_writers.records import Record
+
+RUN_NAMESPACE: Final = "ome-writers/run"
+"""Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
+(absent without end), `missing` (numbers of frames, `3-5 9`) and `error`."""
+POSITION_NAMESPACE: Final = "ome-writers/position"
+"""Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
+image."""
+
+_SCHEMA: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
+_PIXEL_TYPES: Final = {
+    "bool": "bit", "float32": "float", "float64": "double", "complex64": "complex", "complex128": "double-complex",
+    "float16": "float", "int64": "double", "uint64": "double",
+}  # fmt: skip
+"""Name of a dtype -> `PixelType`, where they differ. OME-XML lacks the last three, which only OME-Zarr stores: the
+nearest stands in."""
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tiff_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> Sequence[Document]:
+    """Return the OME-XML of every file of an OME-TIFF dataset, and of the companion file if there is one."""
+    format_, files = plan.settings.format, plan.layout.files
+    if not isinstance(format_, OmeTiffFormat):
+        raise TypeError(f"must be a plan for OME-TIFF; got one for {format_.name}")
+    in_set = files != ("",)
+    content = _content(plan, stamp, outcome, uuids=dict(zip(files, stamp.uuids, strict=False)) if in_set else None)
+    uuids = stamp.uuids[: len(files)]
+    if not in_set or format_.multi_file_metadata == "redundant":
+        return Copies(files, uuids, content)
+    if format_.multi_file_metadata == "master-tiff":
+        main, uuid, others = files[0], uuids[0], list(zip(files, uuids, strict=True))[1:]
+        first = Document(main, "comment", _ome(uuid, content))
+    else:
+        main, uuid, others = companion_name(plan), stamp.uuids[len(files)], list(zip(files, uuids, strict=True))
+        first = Document(main, "xml", _ome(uuid, content))
+    reference = element("BinaryOnly", {"MetadataFile": posixpath.basename(main), "UUID": f"urn:uuid:{uuid}"})
+    return (first, *(Document(path, "comment", _ome(own, reference)) for path, own in others))
+
+
+def companion_name(plan: Plan) -> str:
+    """Return the name of the companion file. Readers would not look for the default, so the folder's name is added."""
+    name: str = getattr(plan.settings.format, "companion_file", "")
+    return name if name != OmeTiffFormat().companion_file else f"{title_of(plan.settings.root_path)}.{name}"
+
+
+@frozen
+class Copies(Sequence[Document]):
+    """One document for each file that differs in the file's UUID only; each is made when it is asked for.
+
+    A set of 1,000 files may have megabytes of metadata, in every file: together they would fill the memory.
+    """
+
+    paths: tuple[str, ...]
+    uuids: tuple[str, ...]
+    content: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
+        if isinstance(index, slice):
+            return Copies(self.paths[index], self.uuids[index], self.content)
+        return Document(self.paths[index], "comment", _ome(self.uuids[index], self.content))
+
+
+def metadata_xml(plan: Plan, stamp: Stamp, outcome: Outcome) -> str:
+    """Return the OME-XML that stands beside pixels stored elsewhere: `METADATA.ome.xml` of an OME-Zarr dataset."""
+    return _ome(stamp.uuids[-1], _content(plan, stamp, outcome, uuids=None))
+
+
+def _ome(uuid: str, content: str) -> str:
+    named = {
+        "xmlns": _SCHEMA,
+        "xmlns:xsi": _INSTANCE,
+        "xsi:schemaLocation": f"{_SCHEMA} {_SCHEMA}/ome.xsd",
+        "UUID": f"urn:uuid:{uuid}",
+        "Creator": f"ome-writers {__version__}",
+    }
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + element("OME", named, content)
+
+
+def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, str] | None) -> str:
+    """Return all that stands in the root element. `uuids` are those of the files of a set, by path."""
+    in_tiff = plan.settings.format.name == "ome-tiff"
+    shapes, axes = shapes_of(plan, outcome), axes_of(plan)
+    every = pages_of(plan, outcome, shapes, axes)
+    images = images_of(plan, shapes)
+    if in_tiff:
+        images = _with_pages(images, every)
+    annotations: Annotations = {}
+    run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome))
+    date = stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    common = _common(axes, _PIXEL_TYPES.get(plan.layout.arrays[0].dtype, plan.layout.arrays[0].dtype))
+    records = outcome.records
+    made = []
+    for image in images:
+        shape, pages, path = shapes[image.array], every[image.array], image.spec.path
+        around = surroundings(image, axes, shape)
+        file = (posixpath.basename(path), uuids[path]) if uuids else None
+        sizes = {"SizeX": shape[-1], "SizeY": shape[-2], "SizeZ": 1, "SizeC": 1, "SizeT": 1}
+        sizes |= {f"Size{axis.role}": size for axis, size in zip(axes[:-2], shape, strict=False)}
+        number = image.spec.image
+        pixels = (
+            f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{common}>'
+            + _channels(image, axes, sizes["SizeC"])
+            + ((tiff_data(pages, file) or tiff_data(_BLANK, file)) if in_tiff else "<MetadataOnly/>")
+            + planes(pages, around, records, annotations if in_tiff else None)
+            + "</Pixels>"
+        )
+        made.append(
+            f'<Image ID="Image:{number}" Name="{escaped(image.name)}"><AcquisitionDate>{date}</AcquisitionDate>'
+            + _stage_label(image, axes)
+            + pixels
+            + run
+            + _position(image, annotations)
+            + "</Image>"
+        )
+    return _plate(plan, images, axes) + "".join(made) + structured(annotations)
+
+
+_BLANK: Final = Pages(places=[], loops={"T": [0], "C": [0], "Z": [0]}, numbers=[0])
+
+
+def _with_pages(images: Sequence[Image], pages: Sequence[Pages]) -> tuple[Image, ...]:
+    """Return the images that have a page: those to which frames came, and the first of each file without any."""
+    filled = {image.spec.path for image in images if pages[image.array].numbers}
+    kept = []
+    for image in images:
+        path = image.spec.path
+        if pages[image.array].numbers or path not in filled:
+            filled.add(path)
+            kept.append(image)
+    return tuple(kept)
+
+
+def _run(plan: Plan, outcome: Outcome) -> Record:
+    missing = ranges(rows_at(plan, outcome.missing)["frame"])
+    facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
+    if plan.frames is not None:
+        facts["planned"] = plan.frames
+    if missing:
+        facts["missing"] = " ".join(str(first) if first == last else f"{first}-{last}" for first, last in missing)
+    if outcome.error is not None:
+        facts["error"] = outcome.error
+    return facts
+
+
+# ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _common(axes: Sequence[Axis], pixel_type: str) -> str:
+    """Return the attributes of `Pixels` that all images share."""
+    # XYCZT: storage order from the fastest axis to the slowest; those that there are not come last.
+    order = "".join(dict.fromkeys([*(axis.role for axis in reversed(axes[:-2])), *"ZCT"]))
+    values: dict[str, object] = {"DimensionOrder": f"XY{order}", "Type": pixel_type, "BigEndian": False}
+    roles = {axis.role: axis for axis in axes[:-2]}
+    for letter, axis in (("X", axes[-1]), ("Y", axes[-2]), ("Z", roles.get("Z"))):
+        if axis and axis.scale:
+            values |= {
+                f"PhysicalSize{letter}": abs(axis.scale),
+                f"PhysicalSize{letter}Unit": symbol(axis.dimension.unit),
+            }
+    if (time := roles.get("T")) and time.scale:
+        values |= {"TimeIncrement": time.scale, "TimeIncrementUnit": symbol(time.dimension.unit)}
+    return attributes(values)
+
+
+def _channels(image: Image, axes: Sequence[Axis], count: int) -> str:
+    shown = image.hues
+    for axis in axes[:-2]:
+        if axis.role == "C" and axis.dimension.type != "channel":  # a custom axis stands in the channels' place
+            shown = tuple(evolve(hue, channel=shown[0].channel) for hue in hues(axis.dimension, count))
+    return "".join([_channel(f"Channel:{image.spec.image}:{index}", hue) for index, hue in enumerate(shown)])
+
+
+def _channel(name: str, hue: Hue) -> str:
+    channel = hue.channel
+    values: dict[str, object] = {"ID": name, "Name": hue.name, "SamplesPerPixel": 1, "Color": signed_rgba(hue.color)}
+    if channel is not None:
+        values["Fluor"] = channel.fluorophore
+        wavelengths = {"Excitation": channel.excitation_wavelength_nm, "Emission": channel.emission_wavelength_nm}
+        for kind, length in wavelengths.items():
+            if length is not None:
+                values |= {f"{kind}Wavelength": float(length), f"{kind}WavelengthUnit": "nm"}
+    return element("Channel", values)
+
+
+def signed_rgba(color: str) -> int:
+    """Return `#RRGGBB[AA]` as OME-XML's `Color`: red, green, blue and alpha in the bytes of a signed 32-bit integer.
+
+    Examples
+    --------
+    >>> signed_rgba("#FFFFFF"), signed_rgba("#00FF0080")
+    (-1, 16711808)
+    """
+    return int.from_bytes(bytes.fromhex(f"{color[1:]}FF"[:8]), signed=True)
+
+
+def _stage_label(image: Image, axes: Sequence[Axis]) -> str:
+    stage = stage_of(image.position)
+    if not stage:
+        return ""
+    values: dict[str, object] = {"Name": image.position.name}
+    for axis, unit in stage_units(axes).items():
+        if axis in stage:
+            values |= {axis.upper(): stage[axis], f"{axis.upper()}Unit": unit}
+    return element("StageLabel", values)
+
+
+def _position(image: Image, annotations: Annotations) -> str:
+    """Annotate the image with what no element holds, and return a reference."""
+    position = image.position
+    names = ("grid_row", "grid_column", "plate_row", "plate_column")
+    places = {name: getattr(position, name) for name in names if getattr(position, name) is not None}
+    facts = places | image.fan
+    return annotate(annotations, POSITION_NAMESPACE, facts) if facts else ""
+
+
+# ── plates ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _plate(plan: Plan, images: Sequence[Image], axes: Sequence[Axis]) -> str:
+    """Return the plate that the positions lie on."""
+    rows, columns = _rows_and_columns(plan)
+    wells: dict[tuple[int, int], list[str]] = {}
+    units = stage_units(axes)
+    for image in images:
+        position, stage = image.position, stage_of(image.position)
+        if position.plate_row not in rows or position.plate_column not in columns:
+            continue
+        values: dict[str, object] = {"ID": f"WellSample:{image.spec.image}", "Index": image.spec.image}
+        for axis in ("x", "y"):
+            if axis in stage:
+                values |= {f"Position{axis.upper()}": stage[axis], f"Position{axis.upper()}Unit": units[axis]}
+        sample = element("WellSample", values, element("ImageRef", {"ID": f"Image:{image.spec.image}"}))
+        wells.setdefault((rows[position.plate_row], columns[position.plate_column]), []).append(sample)
+    if not wells:
+        return ""
+    return element(
+        "Plate",
+        {
+            "ID": "Plate:0",
+            "Name": plan.settings.plate.name if plan.settings.plate else None,
+            "RowNamingConvention": _convention(rows),
+            "ColumnNamingConvention": _convention(columns),
+            "Rows": max(rows.values()) + 1,
+            "Columns": max(columns.values()) + 1,
+        },
+        *(
+            element("Well", {"ID": f"Well:{row}:{column}", "Row": row, "Column": column}, *samples)
+            for (row, column), samples in wells.items()
+        ),
+    )
+
+
+def _rows_and_columns(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the numbers of a plate's rows and columns by name.
+
+    Positions without a plate may still say their wells; if they count rows in letters and columns in numbers, as plates
+    do, it is known which they are.
+    """
+    plate = plan.settings.plate
+    if plate is not None:
+        return _numbered(plate.row_names), _numbered(plate.column_names)
+    rows = _numbered([row_name(row) for row in range(_MOST)])
+    columns = _numbered([str(column + 1) for column in range(_MOST)])
+    wells = {(position.plate_row, position.plate_column) for position in plan.settings.positions} - {(None, None)}
+    places = [(rows[row], columns[column]) for row, column in wells if row in rows and column in columns]
+    if not wells or len(places) < len(wells):
+        return {}, {}
+    last_row, last_column = np.max(places, axis=0).tolist()
+    return _numbered(list(rows)[: last_row + 1]), _numbered(list(columns)[: last_column + 1])
+
+
+_MOST: Final = 999
+"""More rows or columns than any plate has."""
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
+def _convention(names: Mapping[str, int]) -> str | None:
+    """Return `NamingConvention`, if readers who go by it would find the names that there are."""
+    if all(name == row_name(number) for name, number in names.items()):
+        return "letter"
+    return "number" if all(name == str(number + 1) for name, number in names.items()) else None

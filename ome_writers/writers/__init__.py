@@ -1,0 +1,1 @@
+"""Writers: the only modules that import a library for input and output. `ome_writers.writer` lists them by name."""

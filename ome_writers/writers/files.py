@@ -1,0 +1,76 @@
+"""Given the bytes of a whole file, this puts them in the place of what stood there; no reader ever sees half of it.
+
+And what was written is brought to the device, when someone asks for that. It works where a reader may hold a file open
+and folders cannot be synchronised (Windows) as well as where they can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+_PATIENCE: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Seconds to wait before another attempt: a reader that holds a small document open lets go of it soon."""
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path`: readers see what stood there before, or all of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or a reader does not let go of the old file. What stood there still stands.
+    """
+    # The end of the name stays, for it says to others what kind of file this is.
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        beside.write_bytes(data)
+        _put_in_place(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def _put_in_place(source: Path, target: Path) -> None:
+    for seconds in _PATIENCE:
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    source.replace(target)
+
+
+def sync_file(path: Path) -> None:
+    """Return when the content of a file has reached the device."""
+    # Windows synchronises only what is open for writing.
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in a folder have reached the device, where the system can do that."""
+    with contextlib.suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sync_tree(path: Path) -> None:
+    """Return when all files and names below a folder have reached the device; costs every file."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync_file(Path(folder, name))
+        sync_folder(Path(folder))
+
+
+def stands(path: Path) -> bool:
+    """Return whether anything is at `path` that a new dataset would hurt; an empty folder is nothing."""
+    return os.path.lexists(path) and (not path.is_dir() or any(path.iterdir()))

@@ -1,0 +1,282 @@
+"""OME-TIFF through tifffile: BigTIFF files whose pages lie in the order in which their frames came.
+
+1. Each frame is a page of its own, complete with its directory. Only when all of it has been handed to the operating
+   system does the page before it point to it (see `pagefile.py`). So a file is whole after each frame, and what fails
+   half-way, or is killed, leaves the pages before it as they were.
+2. A file comes into being with its first page, which carries the OME-XML. The final OME-XML replaces it at `close`.
+3. Few files are open at a time, so that there may be thousands. There are no threads: what fails is raised where it
+   fails.
+
+In a set of files each page has two strips, and those of a file's first page do not touch. tifffile reads an image that
+lies in another file of the set from the wrong file if its pixels are one uninterrupted stretch (all versions so far).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+import tifffile
+from attrs import define
+from numpy.typing import NDArray
+
+from ome_writers.documents import Document
+from ome_writers.errors import PlanError, Problem
+from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.plan import Plan
+from ome_writers.settings import AcquisitionSettings
+from ome_writers.units import METERS
+from ome_writers.writer import Block, Capabilities, Documents, Selection
+from ome_writers.writers.files import replace_file, stands, sync_file, sync_folder
+from ome_writers.writers.pagefile import PageFile
+
+_COMPRESSIONS: Final = {"lzw": "lzw", "zlib": "adobe_deflate", "deflate": "adobe_deflate", "zstd": "zstd"}
+_GAP: Final = 16
+"""Bytes between strips that must not touch; keeps pixels aligned."""
+
+
+@define
+class _File:
+    """One TIFF file of the dataset."""
+
+    path: Path
+    pages: PageFile
+    tiff: tifffile.TiffWriter | None = None
+    has_pages: bool = False
+
+
+class TiffWriter:
+    """Writes OME-TIFF with tifffile: one file for all images, or one for each.
+
+    Parameters
+    ----------
+    open_files
+        The most files that are open at a time.
+    """
+
+    def __init__(self, *, open_files: int = 64) -> None:
+        self.capabilities = Capabilities(name="tifffile", formats=frozenset({"ome-tiff"}), ack="append")
+        self._open_files = open_files
+        self._specs: tuple[ArraySpec, ...] = ()
+        self._options: list[dict[str, Any]] = []
+        self._folder = Path()
+        self._files: dict[str, _File] = {}
+        self._open: dict[Path, _File] = {}
+        """The files that are open, the one that was used last at the end."""
+        self._unsynced: set[Path] = set()
+        self._documents: Documents = ()
+        self._comments: dict[str, int] = {}
+        """Path of a file -> which of the documents it holds."""
+
+    # ── structure ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
+        """Create the one file, or the folder of a set with its OME-XML file; others come with their first pages.
+
+        Raises
+        ------
+        PlanError
+            If the root is a URL, or a library that compresses is missing.
+        FileExistsError
+            If anything stands at `root`, unless `attach`.
+        """
+        _require(root, plan)
+        self._specs = plan.layout.arrays
+        path = Path(root)
+        if not attach and stands(path):
+            raise FileExistsError(f"{root} exists; nothing was written")
+        self._folder = path.parent if plan.layout.files == ("",) else path
+        paths = {name: path.joinpath(*name.split("/")) if name else path for name in plan.layout.files}
+        self._files = {name: _File(file, PageFile(file)) for name, file in paths.items()}
+        resolution = _resolution(plan.settings)
+        self._options = [_page_options(spec, resolution, in_set=len(paths) > 1) for spec in self._specs]
+        if attach:
+            for file in self._files.values():
+                file.has_pages = file.pages.has_pages()
+                file.pages.release()
+            self._take(documents, place=False)
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._take(documents)
+        if "" in paths:
+            self._opened(self._files[""])
+
+    def resize(self, array: int, shape: tuple[int, ...], /) -> None:
+        """Do nothing: pages are appended, and the OME-XML says what they are."""
+
+    # ── pages ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, blocks: Sequence[Block], /) -> None:
+        """Append a page for each frame, in the order of `blocks`; when this returns, the operating system has them.
+
+        Raises
+        ------
+        OSError
+            If the disk fails. The file ends with the page before.
+        """
+        for block in blocks:
+            self._append(block.array, block.data.reshape(block.data.shape[-2:]))
+
+    def _append(self, array: int, frame: NDArray[Any]) -> None:
+        name = self._specs[array].path
+        file, options = self._files[name], self._options[array]
+        if not file.has_pages and name in self._comments:
+            options = options | {"description": self._documents[self._comments[name]].body.encode()}
+        tiff = self._opened(file)
+        try:
+            file.pages.seek(0, os.SEEK_END)
+            if options.get("compression") or "tile" in options or frame.dtype == bool:
+                tiff.write(frame, **options)
+            else:
+                self._write_plain(file, tiff, frame, options)
+            file.pages.commit()
+        except BaseException:
+            # tifffile has lost count of what is in the file; it looks again when there is another page.
+            file.tiff = None
+            with contextlib.suppress(OSError):
+                file.pages.roll_back()
+            raise
+        file.has_pages = True
+
+    def _write_plain(
+        self, file: _File, tiff: tifffile.TiffWriter, frame: NDArray[Any], options: dict[str, Any]
+    ) -> None:
+        # tifffile leaves room for the pixels, and no one copies them.
+        place = tiff.write(None, shape=frame.shape, dtype=frame.dtype, returnoffset=True, **options)
+        offset = place[0] if place else 0  # `None` stands for compressed pages, which do not come here
+        rows = options.get("rowsperstrip")
+        if rows is None or file.has_pages:
+            file.pages.put(offset, frame)
+            return
+        second = offset + frame[:rows].nbytes + _GAP
+        file.pages.put(offset, frame[:rows])
+        file.pages.put(second, frame[rows:])
+        file.pages.set_strips((offset, second))
+
+    def _touch(self, file: _File) -> None:
+        """Make room among the open files for this one."""
+        self._open.pop(file.path, None)
+        if len(self._open) >= self._open_files:
+            self._open.pop(next(iter(self._open))).pages.release()
+        self._open[file.path] = file
+        self._unsynced.add(file.path)
+
+    def _opened(self, file: _File) -> tifffile.TiffWriter:
+        self._touch(file)
+        if file.tiff is None:
+            append = "force" if file.has_pages else False
+            pages = cast(BinaryIO, file.pages)
+            file.tiff = tifffile.TiffWriter(pages, bigtiff=True, append=append, ome=False, shaped=False)
+            file.pages.commit()
+        return file.tiff
+
+    def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
+        """Raise: this writer cannot read."""
+        raise NotImplementedError(
+            "a TIFF that is being written is read with any reader of TIFF files, not through its writer"
+        )
+
+    # ── documents ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
+        """Replace the documents; pages are readable already. `durable` costs the files changed since the last time."""
+        if documents is not None:
+            self._take(documents)
+        if durable:
+            for path in self._unsynced:
+                sync_file(path)
+            for folder in {path.parent for path in self._unsynced}:
+                sync_folder(folder)
+            self._unsynced.clear()
+
+    def _take(self, documents: Documents, *, place: bool = True) -> None:
+        """Write those documents that have a place by now; the others wait for the first page of their file."""
+        self._documents, self._comments = documents, {}
+        for number, document in enumerate(documents):
+            if document.kind == "comment":
+                self._comments[document.path] = number
+            if place:
+                self._place(document)
+
+    def _place(self, document: Document) -> None:
+        if document.kind == "xml":
+            path = self._folder / document.path
+            replace_file(path, document.body.encode())
+            self._unsynced.add(path)
+        elif self._files[document.path].has_pages:
+            file = self._files[document.path]
+            self._touch(file)
+            file.pages.set_comment(document.body.encode())
+
+    def close(self, documents: Documents, /) -> None:
+        """Replace the documents; a file to which no frame came gets a page of the fill value, so that it is a TIFF."""
+        try:
+            self._take(documents)
+            for array, spec in enumerate(self._specs):
+                if not self._files[spec.path].has_pages:
+                    shape = block_shape(spec, "frame")[-2:]
+                    self._append(array, np.full(shape, spec.fill_value, spec.dtype))
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the files. One that has no pages is no TIFF, and goes."""
+        for file in self._files.values():
+            with contextlib.suppress(Exception):
+                file.pages.release()
+                if not file.has_pages:
+                    file.path.unlink(missing_ok=True)
+        self._open.clear()
+
+
+def _require(root: str, plan: Plan) -> None:
+    problems = []
+    if "://" in root:
+        problems.append(Problem(("root_path",), "unsupported", f"tifffile writes to a local path; got {root!r}"))
+    codecs = {spec.codec.name for spec in plan.layout.arrays if spec.codec}
+    for codec in sorted(codecs & {"lzw", "zstd"}):
+        if importlib.util.find_spec("imagecodecs") is None:
+            message = (
+                f"{codec} needs the library 'imagecodecs', which is not installed: pip install 'ome-writers[tifffile]'"
+            )
+            problems.append(Problem(("compression",), "missing_library", message))
+    if problems:
+        raise PlanError(problems)
+
+
+def _page_options(spec: ArraySpec, resolution: tuple[float, float] | None, *, in_set: bool) -> dict[str, Any]:
+    """Return what tifffile needs to know of the pages of an array."""
+    options: dict[str, Any] = {
+        "photometric": "minisblack",
+        "metadata": None,
+        "contiguous": False,
+        "software": False,
+        "maxworkers": 1,
+        "resolution": resolution,
+        "resolutionunit": "centimeter" if resolution else "none",
+    }
+    if spec.codec:
+        options["compression"] = _COMPRESSIONS[spec.codec.name]
+        if spec.codec.level is not None:
+            options["compressionargs"] = {"level": spec.codec.level}
+    elif in_set and spec.dtype != "bool":
+        height, width = block_shape(spec, "frame")[-2:]
+        if height > 1:
+            options["rowsperstrip"] = (height + 1) // 2
+        else:
+            # One row cannot be cut in two. A tile that is larger than the image is not uninterrupted either.
+            options["tile"] = (16, -(-width // 16) * 16)
+    return options
+
+
+def _resolution(settings: AcquisitionSettings) -> tuple[float, float] | None:
+    """Return the pixels per centimeter along x and y, if both are known and a tag can hold them."""
+    known = [(dim.scale, METERS.get(dim.unit or "")) for dim in reversed(settings.frame_dimensions)]
+    per_cm = [0.01 / (scale * meters) for scale, meters in known if scale and meters]
+    held = [value for value in per_cm if 2.0**-32 < value < 2.0**32]
+    return (held[0], held[1]) if len(held) == len(known) else None

@@ -1,0 +1,115 @@
+"""What may be replaced, and what stands afterwards, when a path is already taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from ome_writers.target import room_at, why_not_dataset
+
+
+def make_zarr(path: Path, attributes: dict[str, object]) -> Path:
+    path.mkdir(parents=True)
+    (path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
+    (path / "0").mkdir()
+    (path / "0" / "zarr.json").write_text("{}")
+    return path
+
+
+def make_folder(path: Path, names: list[str]) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).write_bytes(b"II*\0")
+    return path
+
+
+class TestWhatIsADataset:
+    def test_ome_zarr_of_any_version(self, tmp_path: Path) -> None:
+        assert why_not_dataset(make_zarr(tmp_path / "a", {"ome": {"version": "0.5"}})) is None
+        old = tmp_path / "old"
+        old.mkdir()
+        (old / ".zattrs").write_text('{"multiscales": []}')
+        (old / ".zgroup").write_text('{"zarr_format": 2}')
+        assert why_not_dataset(old) is None
+
+    def test_tiff_and_folders_of_them(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((4, 4), "u1"))
+        tifffile.imwrite(tmp_path / "big.tif", np.zeros((4, 4), "u1"), bigtiff=True, byteorder=">")
+        assert why_not_dataset(tmp_path / "a.ome.tif") is None
+        assert why_not_dataset(tmp_path / "big.tif") is None
+        assert (
+            why_not_dataset(make_folder(tmp_path / "set", ["p0.ome.tiff", "p1.OME.TIFF", "set.companion.ome"])) is None
+        )
+
+    def test_an_empty_folder_holds_nothing_to_lose(self, tmp_path: Path) -> None:
+        assert why_not_dataset(make_folder(tmp_path / "empty", [])) is None
+
+    @pytest.mark.parametrize("names", [["notes.txt"], ["p0.ome.tiff", "notes.txt"]])
+    def test_a_folder_of_other_things_is_none(self, tmp_path: Path, names: list[str]) -> None:
+        assert "notes.txt" in (why_not_dataset(make_folder(tmp_path / "mine", names)) or "")
+
+    def test_a_zarr_without_ome_metadata_is_none(self, tmp_path: Path) -> None:
+        assert "without OME metadata" in (why_not_dataset(make_zarr(tmp_path / "table.zarr", {"rows": 3})) or "")
+
+    def test_foreign_files_in_a_zarr_are_not_deleted(self, tmp_path: Path) -> None:
+        path = make_zarr(tmp_path / "a", {"ome": {}})
+        (path / "analysis.csv").write_text("1,2,3")
+        assert "analysis.csv" in (why_not_dataset(path) or "")
+
+    def test_a_file_that_is_no_tiff_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.tif").write_text("Chapter 1")
+        assert why_not_dataset(tmp_path / "thesis.tif") == "it is a file, but no TIFF"
+
+    def test_damaged_metadata_is_none(self, tmp_path: Path) -> None:
+        path = make_zarr(tmp_path / "a", {"ome": {}})
+        for text in ("{", "[]", '{"attributes": []}'):
+            (path / "zarr.json").write_text(text)
+            assert why_not_dataset(path) == "it is a zarr without OME metadata"
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        target = make_zarr(tmp_path / "a", {"ome": {}})
+        (tmp_path / "link").symlink_to(target, target_is_directory=True)
+        with pytest.raises(FileExistsError, match="symbolic link"), room_at(str(tmp_path / "link"), overwrite=True):
+            pass
+        assert (target / "zarr.json").exists()
+
+
+class TestMakingRoom:
+    def test_parents_are_made(self, tmp_path: Path) -> None:
+        with room_at(str(tmp_path / "a" / "b" / "c.ome.zarr"), overwrite=False):
+            (tmp_path / "a" / "b" / "c.ome.zarr").mkdir()
+        assert (tmp_path / "a" / "b" / "c.ome.zarr").is_dir()
+
+    def test_without_overwrite_nothing_is_touched(self, tmp_path: Path) -> None:
+        path = make_zarr(tmp_path / "a", {"ome": {}})
+        with pytest.raises(FileExistsError, match="overwrite=True"), room_at(str(path), overwrite=False):
+            pass
+        assert sorted(entry.name for entry in path.iterdir()) == ["0", "zarr.json"]
+
+    def test_the_old_goes_once_the_new_stands(self, tmp_path: Path) -> None:
+        path = make_zarr(tmp_path / "a", {"ome": {}})
+        with room_at(str(path), overwrite=True):
+            assert not path.exists()
+            path.mkdir()
+            (path / "new").touch()
+        assert [entry.name for entry in path.iterdir()] == ["new"]
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+    def test_the_old_comes_back_if_the_new_cannot_be_made(self, tmp_path: Path) -> None:
+        path = make_zarr(tmp_path / "a", {"ome": {}})
+        with pytest.raises(OSError, match="no space"), room_at(str(path), overwrite=True):
+            path.mkdir()
+            (path / "half").touch()
+            raise OSError("no space")
+        assert sorted(entry.name for entry in path.iterdir()) == ["0", "zarr.json"]
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+    def test_what_was_half_made_goes(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="no space"), room_at(str(tmp_path / "a.ome.tiff"), overwrite=False):
+            (tmp_path / "a.ome.tiff").touch()
+            raise OSError("no space")
+        assert not list(tmp_path.iterdir())
