@@ -73,7 +73,7 @@ def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     ...     load_plan(Path(folder, "plan.npz"))
     <Plan: frames without end in 1 array>
     """
-    from ome_writers.plan_file import plan_to_npz  # noqa: PLC0415 - zip files are not needed by those who only plan
+    from ome_writers.plan_file import plan_to_npz  # zip files are not needed by those who only plan
 
     Path(path).write_bytes(plan_to_npz(plan))
 
@@ -90,7 +90,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     OSError
         If it cannot be read.
     """
-    from ome_writers.plan_file import plan_from_npz  # noqa: PLC0415 - as above
+    from ome_writers.plan_file import plan_from_npz  # as above
 
     return plan_from_npz(Path(path).read_bytes())
 
@@ -108,7 +108,7 @@ def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:
     OSError
         If it cannot be written.
     """
-    from ome_writers.plan_file import table_to_npy  # noqa: PLC0415 - as above
+    from ome_writers.plan_file import table_to_npy  # as above
 
     Path(path).write_bytes(table_to_npy(plan))
 

@@ -54,16 +54,13 @@ class Axis:
 
     @property
     def is_even(self) -> bool:
-        """Whether scale and origin say all there is."""
-        if self.coords is None:
-            return True
-        if self.scale is None:
-            return len(self.coords) == 1
-        return _equal(self.coords, self.places(len(self.coords), even=True), self.scale)
+        """Whether scale (1 if nobody said so) and origin say all there is."""
+        step = self.scale or 1.0
+        return self.coords is None or _equal(self.coords, self.origin, step)
 
-    def places(self, count: int, *, even: bool = False) -> list[float]:
+    def places(self, count: int) -> list[float]:
         """Return the places of the first `count` elements."""
-        if self.coords is not None and not even:
+        if self.coords is not None:
             return list(self.coords[:count])
         return [_clean(self.origin + index * (self.scale or 0)) for index in range(count)]
 
@@ -83,14 +80,15 @@ def axis_of(dim: Dimension) -> Axis:
     scale = None if dim.scale is None else float(dim.scale)
     if numbers and scale is None and len(numbers) > 1:
         step = _clean((numbers[-1] - numbers[0]) / (len(numbers) - 1))
-        if step and _equal(numbers, [numbers[0] + index * step for index in range(len(numbers))], step):
+        if step and _equal(numbers, numbers[0], step):
             scale = step
     origin = dim.translation if dim.translation is not None else numbers[0] if numbers else 0.0
     return Axis(dimension=dim, scale=scale, origin=float(origin), coords=numbers)
 
 
-def _equal(places: Sequence[float], others: Sequence[float], step: float) -> bool:
-    return bool(np.allclose(places, others, rtol=1e-9, atol=1e-6 * abs(step)))
+def _equal(places: Sequence[float], first: float, step: float) -> bool:
+    even = first + step * np.arange(len(places))
+    return bool(np.allclose(places, even, rtol=1e-9, atol=1e-6 * abs(step)))
 
 
 def _clean(value: float) -> float:

@@ -13,15 +13,13 @@ to it.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Final, overload
 
-import numpy as np
 from attrs import evolve, frozen
 
 from ome_writers._version import __version__
-from ome_writers.casts import row_name
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.formats import OmeTiffFormat
 from ome_writers.images import (
@@ -50,6 +48,7 @@ from ome_writers.omexml_planes import (
     symbol,
     tiff_data,
 )
+from ome_writers.omexml_plates import plate_of
 from ome_writers.plan import Plan
 from ome_writers.records import Record
 
@@ -59,6 +58,10 @@ RUN_NAMESPACE: Final = "ome-writers/run"
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
+
+MOST_PLANES: Final = 100_000
+"""Above so many frames, `METADATA.ome.xml` has no `Plane`s: it would be larger than many datasets, and the groups of an
+OME-Zarr dataset say all of it."""
 
 _SCHEMA: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
@@ -143,8 +146,10 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
     """Return all that stands in the root element. `uuids` are those of the files of a set, by path."""
     in_tiff = plan.settings.format.name == "ome-tiff"
     shapes, axes = shapes_of(plan, outcome), axes_of(plan)
-    every = pages_of(plan, outcome, shapes, axes)
     images = images_of(plan, shapes)
+    every = [_NOTHING] * len(images)
+    if in_tiff or (plan.frames or outcome.cursor) <= MOST_PLANES:
+        every = pages_of(plan, outcome, shapes, axes)
     if in_tiff:
         images = _with_pages(images, every)
     annotations: Annotations = {}
@@ -157,8 +162,7 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
         shape, pages, path = shapes[image.array], every[image.array], image.spec.path
         around = surroundings(image, axes, shape)
         file = (posixpath.basename(path), uuids[path]) if uuids else None
-        sizes = {"SizeX": shape[-1], "SizeY": shape[-2], "SizeZ": 1, "SizeC": 1, "SizeT": 1}
-        sizes |= {f"Size{axis.role}": size for axis, size in zip(axes[:-2], shape, strict=False)}
+        sizes = _sizes(axes, shape)
         number = image.spec.image
         pixels = (
             f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{common}>'
@@ -175,9 +179,10 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
             + _position(image, annotations)
             + "</Image>"
         )
-    return _plate(plan, images, axes) + "".join(made) + structured(annotations)
+    return plate_of(plan, images, axes) + "".join(made) + structured(annotations)
 
 
+_NOTHING: Final = Pages(places=[], loops={"T": [], "C": [], "Z": []}, numbers=[])
 _BLANK: Final = Pages(places=[], loops={"T": [0], "C": [0], "Z": [0]}, numbers=[0])
 
 
@@ -223,6 +228,11 @@ def _common(axes: Sequence[Axis], pixel_type: str) -> str:
     if (time := roles.get("T")) and time.scale:
         values |= {"TimeIncrement": time.scale, "TimeIncrementUnit": symbol(time.dimension.unit)}
     return attributes(values)
+
+
+def _sizes(axes: Sequence[Axis], shape: tuple[int, ...]) -> dict[str, int]:
+    sizes = {"SizeX": shape[-1], "SizeY": shape[-2], "SizeZ": 1, "SizeC": 1, "SizeT": 1}
+    return sizes | {f"Size{axis.role}": size for axis, size in zip(axes[:-2], shape, strict=False)}
 
 
 def _channels(image: Image, axes: Sequence[Axis], count: int) -> str:
@@ -274,74 +284,3 @@ def _position(image: Image, annotations: Annotations) -> str:
     places = {name: getattr(position, name) for name in names if getattr(position, name) is not None}
     facts = places | image.fan
     return annotate(annotations, POSITION_NAMESPACE, facts) if facts else ""
-
-
-# ── plates ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _plate(plan: Plan, images: Sequence[Image], axes: Sequence[Axis]) -> str:
-    """Return the plate that the positions lie on."""
-    rows, columns = _rows_and_columns(plan)
-    wells: dict[tuple[int, int], list[str]] = {}
-    units = stage_units(axes)
-    for image in images:
-        position, stage = image.position, stage_of(image.position)
-        if position.plate_row not in rows or position.plate_column not in columns:
-            continue
-        values: dict[str, object] = {"ID": f"WellSample:{image.spec.image}", "Index": image.spec.image}
-        for axis in ("x", "y"):
-            if axis in stage:
-                values |= {f"Position{axis.upper()}": stage[axis], f"Position{axis.upper()}Unit": units[axis]}
-        sample = element("WellSample", values, element("ImageRef", {"ID": f"Image:{image.spec.image}"}))
-        wells.setdefault((rows[position.plate_row], columns[position.plate_column]), []).append(sample)
-    if not wells:
-        return ""
-    return element(
-        "Plate",
-        {
-            "ID": "Plate:0",
-            "Name": plan.settings.plate.name if plan.settings.plate else None,
-            "RowNamingConvention": _convention(rows),
-            "ColumnNamingConvention": _convention(columns),
-            "Rows": max(rows.values()) + 1,
-            "Columns": max(columns.values()) + 1,
-        },
-        *(
-            element("Well", {"ID": f"Well:{row}:{column}", "Row": row, "Column": column}, *samples)
-            for (row, column), samples in wells.items()
-        ),
-    )
-
-
-def _rows_and_columns(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the numbers of a plate's rows and columns by name.
-
-    Positions without a plate may still say their wells; if they count rows in letters and columns in numbers, as plates
-    do, it is known which they are.
-    """
-    plate = plan.settings.plate
-    if plate is not None:
-        return _numbered(plate.row_names), _numbered(plate.column_names)
-    rows = _numbered([row_name(row) for row in range(_MOST)])
-    columns = _numbered([str(column + 1) for column in range(_MOST)])
-    wells = {(position.plate_row, position.plate_column) for position in plan.settings.positions} - {(None, None)}
-    places = [(rows[row], columns[column]) for row, column in wells if row in rows and column in columns]
-    if not wells or len(places) < len(wells):
-        return {}, {}
-    last_row, last_column = np.max(places, axis=0).tolist()
-    return _numbered(list(rows)[: last_row + 1]), _numbered(list(columns)[: last_column + 1])
-
-
-_MOST: Final = 999
-"""More rows or columns than any plate has."""
-
-
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(names)}
-
-
-def _convention(names: Mapping[str, int]) -> str | None:
-    """Return `NamingConvention`, if readers who go by it would find the names that there are."""
-    if all(name == row_name(number) for name, number in names.items()):
-        return "letter"
-    return "number" if all(name == str(number + 1) for name, number in names.items()) else None

@@ -207,7 +207,7 @@ def _segment(number: int, members: dict[str, bytes], layout: Layout, *, last: bo
     if not len(rows):
         raise _refused((names[0],), "must hold at least one row")
     loops = tuple(
-        Loop(None if repeats == -1 else repeats, frame, position, array, tuple(index))
+        Loop(None if repeats == -1 else repeats, frame, position, array, tuple(index.tolist()))
         for repeats, frame, position, array, index in table.tolist()
     )
     for place, loop in enumerate(loops):

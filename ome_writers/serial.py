@@ -117,8 +117,8 @@ def make_converter() -> Converter:
     >>> make_converter().structure({"name": "z", "count": 5, "unit": "um"}, Dimension).unit
     'micrometer'
     """
-    from cattrs import Converter  # noqa: PLC0415 - costs half as much as numpy, and planning needs none of it
-    from cattrs.gen import make_dict_unstructure_fn, override  # noqa: PLC0415
+    from cattrs import Converter  # costs half as much as numpy, and planning needs none of it
+    from cattrs.gen import make_dict_unstructure_fn, override
 
     converter = Converter(unstruct_collection_overrides={tuple: list})
     always = override(omit_if_default=False)
@@ -217,7 +217,7 @@ def _from_json(text: str) -> Any:
 
 
 def _from_toml(text: str) -> Any:
-    import tomllib  # noqa: PLC0415 - not needed by those who only plan
+    import tomllib  # not needed by those who only plan
 
     try:
         return tomllib.loads(text)
@@ -278,6 +278,11 @@ def _to_yaml(values: Any) -> str:
         def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the same answer for all
             return True
 
+        def represent_text(self, text: str) -> Any:
+            # Plain and single-quoted, some line breaks of Unicode would come back as spaces.
+            return self.represent_scalar("tag:yaml.org,2002:str", text, None if text.isprintable() else '"')
+
+    Dumper.add_representer(str, Dumper.represent_text)
     _add_numbers(Dumper)
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 

@@ -164,7 +164,7 @@ def _npy(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
 
 
 def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
-    import tensorstore as ts  # noqa: PLC0415 - heavy, and only zarr needs it
+    import tensorstore as ts
 
     context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
     parts = []
@@ -183,7 +183,7 @@ def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
 
 
 def _picture(path: Path) -> Frames:
-    import imagecodecs  # noqa: PLC0415 - heavy, and only pictures need it
+    import imagecodecs
 
     try:
         image = imagecodecs.imread(path)
@@ -193,7 +193,7 @@ def _picture(path: Path) -> Frames:
 
 
 def _tiff(path: Path) -> Frames:
-    import tifffile  # noqa: PLC0415 - heavy, and only TIFF needs it
+    import tifffile
 
     try:
         tif = tifffile.TiffFile(path)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ngff_zarr.validate import validate
 
-from ome_writers import AcquisitionSettings, OmeTiffFormat, compile  # noqa: A004 - the verb of this library
+from ome_writers import AcquisitionSettings, OmeTiffFormat, compile
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.records import as_record
 from ome_writers.testing.model import arrivals, axes_and_fans, image_numbers

@@ -16,7 +16,7 @@ import yaozarrs
 import zarr
 from ome_types import from_tiff
 
-from ome_writers import AcquisitionSettings, compile
+from ome_writers import AcquisitionSettings, Dimension, compile, create_stream
 from ome_writers.cli.app import app, redirected, run
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.serial import dumps
@@ -619,3 +619,93 @@ def test_help_of_every_command_has_an_example_that_parses(ask: Any) -> None:
         command, bound, _ = app.parse_args(example[1].split(), exit_on_error=False)
         assert command.__name__ == name
         assert bound.arguments
+
+
+# ── what is rare ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("where", ["redundant", "master-tiff", "companion-file"])
+def test_info_finds_the_metadata_of_a_set_of_files_wherever_it_is(ask: Any, where: str) -> None:
+    dimensions = [{"name": "p", "coords": ["A", "B"]}, {"name": "y", "count": 12}, {"name": "x", "count": 10}]
+    settings = settings_file(dimensions=dimensions, format={"name": "ome-tiff", "multi_file_metadata": where})
+    np.save("s.npy", recorded(2, 12, 10))
+    assert ask("write", settings, "--frames", "s.npy", "--out", "set.ome.tiff")[0] == 0
+    for path in ["set", *sorted(Path("set").glob("*.tiff"))]:
+        code, said, _ = ask("info", path)
+        assert (code, cell(said, "kind")) == (0, "OME-TIFF, 2 images")
+        assert cell(said, "run") == "complete, 2 frames came"
+
+
+def test_info_misses_a_companion_that_has_gone(ask: Any) -> None:
+    dimensions = [{"name": "p", "coords": ["A", "B"]}, {"name": "y", "count": 12}, {"name": "x", "count": 10}]
+    settings = settings_file(
+        dimensions=dimensions, format={"name": "ome-tiff", "multi_file_metadata": "companion-file"}
+    )
+    np.save("s.npy", recorded(2, 12, 10))
+    ask("write", settings, "--frames", "s.npy", "--out", "set.ome.tiff")
+    Path("set/set.companion.ome").unlink()
+    code, _, complained = ask("info", "set")
+    assert code == 1
+    assert "'set.companion.ome', which is missing" in complained
+
+
+def test_info_of_several_images_that_no_series_lists(ask: Any) -> None:
+    root = zarr.open_group("b.zarr", mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    for name in ("0", "1"):
+        group = root.create_group(name)
+        group.create_array("0", shape=(30, 40), chunks=(30, 40), dtype="float32")
+        axes = [{"name": axis, "type": "space"} for axis in "yx"]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    code, said, _ = ask("info", "b.zarr")
+    assert (code, cell(said, "kind")) == (0, "OME-Zarr 0.4, 2 images")
+    assert said.count("30 × 40 float32") == 2
+
+
+def test_write_passes_on_the_gaps_of_a_source(ask: Any) -> None:
+    frames = recorded(3, 2, 12, 10) + 1
+    dimensions = [Dimension(name=name, count=count) for name, count in SIZES.items()]
+    with create_stream(AcquisitionSettings(root_path="gap.ome.tiff", dtype="uint16", dimensions=dimensions)) as stream:
+        for number, frame in enumerate(frames.reshape(-1, 12, 10)):
+            if number == 3:
+                stream.skip()
+            else:
+                stream.append(frame)
+    assert ask("write", settings_file(), "--frames", "gap.ome.tiff", "--out", "gap.ome.zarr")[0] == 0
+    group = zarr.open_group("gap.ome.zarr", mode="r")
+    frames[1, 1] = 0
+    np.testing.assert_array_equal(group["0"][:], frames)
+    assert group.attrs["ome_writers"]["missing"] == [[3, 3]]
+
+
+def test_write_reads_a_stack_that_is_one_page(ask: Any) -> None:
+    tifffile.imwrite("s.tif", recorded(3, 2, 12, 10), truncate=True)
+    with tifffile.TiffFile("s.tif") as tif:
+        assert len(tif.pages) == 1
+    assert ask("write", settings_file(), "--frames", "s.tif", "--out", "o.ome.zarr")[0] == 0
+    np.testing.assert_array_equal(zarr.open_group("o.ome.zarr", mode="r")["0"][:], recorded(3, 2, 12, 10))
+
+
+def test_write_assigns_every_axis_of_many_loops(ask: Any) -> None:
+    # Stored c, z, p, t (and one of them fans out); acquired z, p, t, c.
+    frames = recorded(2, 3, 2, 4, 12, 10)
+    stored = zarr.create_array("s.zarr", shape=frames.shape, dtype="uint16", dimension_names=list("czptyx"))
+    stored[:] = frames
+    counts = {"z": 3, "p": 2, "t": 4, "c": 2, "y": 12, "x": 10}
+    settings = settings_file(dimensions=[{"name": name, "count": count} for name, count in counts.items()])
+    assert ask("write", settings, "--frames", "s.zarr", "--out", "o.ome.zarr")[0] == 0
+    for p in range(2):
+        written = zarr.open_group("o.ome.zarr", mode="r")[f"{p}/0"][:]  # t c z y x
+        for t in range(4):
+            for c in range(2):
+                for z in range(3):
+                    np.testing.assert_array_equal(written[t, c, z], frames[c, z, p, t])
+
+
+def test_an_interrupted_command_says_so(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    # A key cannot be pressed at the right moment.
+    monkeypatch.setattr("ome_writers.cli.app.read_dataset", interrupted)
+    assert ask("info", "demo.ome.zarr") == (1, "", "interrupted; what had come is stored\n")

@@ -24,7 +24,7 @@ from ome_writers import (
     OmeZarrFormat,
     Plate,
     Position,
-    compile,  # noqa: A004 - the verb of this library
+    compile,
     dims_from_standard_axes,
 )
 from ome_writers.documents import Outcome, Stamp, documents
@@ -191,6 +191,22 @@ def test_a_given_scale_goes_before_coordinates_which_are_kept_then():
     assert made[""]["ome_writers"]["coordinates"] == {"z": [0.0, 2.0, 4.0]}
 
 
+@pytest.mark.parametrize(
+    ("coords", "scale", "told"),
+    [
+        ([0, 0.1, 0.2, 0.30000000000000004], 0.1, False),
+        ([5], 1.0, False),
+        ([5, 5], 1.0, True),
+        ([0, 1, 3], 1.0, True),
+        ([3, 1, -1], -2.0, False),
+    ],
+)
+def test_coordinates_are_kept_unless_scale_and_translation_say_them(coords, scale, told):
+    made = attributes(planned([Dimension(name="z", coords=coords), *frame()]))
+    assert image_of(made)[1]["scale"][0] == scale
+    assert ("coordinates" in made[""]["ome_writers"]) == told
+
+
 def test_channels_have_colours_and_what_ngff_has_no_words_for():
     channels = [Channel(name="DAPI", color="#0000FF80", emission_wavelength_nm=460), Channel(name="GFP"), "µ"]
     made = attributes(planned([Dimension(name="c", coords=channels), *frame()]))[""]
@@ -235,6 +251,18 @@ def test_several_positions_list_their_images_and_hold_ome_xml(tmp_path):
     xml = ome_types.from_xml((root / "OME" / "METADATA.ome.xml").read_text(), validate=True)
     assert [image.name for image in xml.images] == ["a", "b"]
     assert all(image.pixels.metadata_only is not None and not image.pixels.tiff_data_blocks for image in xml.images)
+
+
+@pytest.mark.parametrize(("times", "told"), [(3, True), (60_000, False)])
+def test_the_xml_of_very_many_frames_has_no_planes(times, told):
+    dims = [
+        Dimension(name="p", coords=[Position(name="a", x_coord=1), "b"]),
+        Dimension(name="t", count=times),
+        *frame(),
+    ]
+    text = documents(planned(dims), STAMP)[-1].body
+    assert text.count("<Plane ") == (3 if told else 0)
+    assert '<StageLabel Name="a" X="1.0"' in text
 
 
 def test_a_plate_lists_its_wells_and_each_its_fields():

@@ -22,12 +22,12 @@ from ome_writers import (
     OmeTiffFormat,
     Plate,
     Position,
-    compile,  # noqa: A004 - the verb of this library
+    compile,
     dims_from_standard_axes,
 )
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.images import shapes_of
-from ome_writers.omexml import companion_name
+from ome_writers.omexml import companion_name, tiff_documents
 from ome_writers.omexml_planes import map_text
 
 UUIDS = tuple(f"00000000-0000-4000-8000-{number:012}" for number in range(9))
@@ -402,6 +402,12 @@ def test_other_files_refer_to_the_one_that_has_it_all(files, root):
         assert (reference.binary_only.metadata_file, reference.binary_only.uuid) == (main, f"urn:uuid:{uuid}")
         assert reference.uuid == f"urn:uuid:{UUIDS[plan.layout.files.index(document.path)]}"
         assert not reference.images
+
+
+def test_other_formats_have_no_documents_of_ome_tiff():
+    plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="u1", dimensions=frame()))
+    with pytest.raises(TypeError, match="must be a plan for OME-TIFF; got one for ome-zarr"):
+        tiff_documents(plan, Stamp(NOW, UUIDS), Outcome())
 
 
 def test_a_companion_of_another_name_keeps_it():

@@ -58,7 +58,7 @@ OUTPUT_PATHS = [
     (OmeTiffFormat(prefer_single_file="always"), "a", "a.ome.tiff", "a.ome.tiff", "ome-tiff"),
     (OmeTiffFormat(prefer_single_file=True), "a.ome.zarr", "a.ome.tiff", "a.ome.tiff", "ome-tiff"),
     (ScratchFormat(), "a.zarr", "a.zarr", "a.zarr", "scratch"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("format_", "root", "alone", "several", "name"), OUTPUT_PATHS)
@@ -72,21 +72,24 @@ def test_output_path_is_that_of_0_3(format_, root, alone, several, name):
     assert settings().format.name == name
 
 
-@pytest.mark.parametrize(("word", "made"), [
-    ("tensorstore", OmeZarrFormat(backend="tensorstore")),
-    ("acquire-zarr", OmeZarrFormat(backend="acquire-zarr")),
-    ("zarrs-python", OmeZarrFormat(backend="zarrs-python")),
-    ("zarr-python", OmeZarrFormat(backend="zarr-python")),
-    ("tifffile", OmeTiffFormat(backend="tifffile")),
-    ("TIFF", OmeTiffFormat()),
-    ("zarr", OmeZarrFormat()),
-    ("auto", OmeZarrFormat()),
-    ("direct", OmeZarrFormat(backend="direct")),
-    ("scratch", ScratchFormat()),
-    ("memory", ScratchFormat(backend="memory")),
-    ({"backend": "tifffile"}, OmeTiffFormat(backend="tifffile")),
-    ({"name": "auto", "group_names": "position"}, OmeZarrFormat(group_names="position")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "made"),
+    [
+        ("tensorstore", OmeZarrFormat(backend="tensorstore")),
+        ("acquire-zarr", OmeZarrFormat(backend="acquire-zarr")),
+        ("zarrs-python", OmeZarrFormat(backend="zarrs-python")),
+        ("zarr-python", OmeZarrFormat(backend="zarr-python")),
+        ("tifffile", OmeTiffFormat(backend="tifffile")),
+        ("TIFF", OmeTiffFormat()),
+        ("zarr", OmeZarrFormat()),
+        ("auto", OmeZarrFormat()),
+        ("direct", OmeZarrFormat(backend="direct")),
+        ("scratch", ScratchFormat()),
+        ("memory", ScratchFormat(backend="memory")),
+        ({"backend": "tifffile"}, OmeTiffFormat(backend="tifffile")),
+        ({"name": "auto", "group_names": "position"}, OmeZarrFormat(group_names="position")),
+    ],
+)
 def test_words_for_formats(word, made):
     assert AcquisitionSettings(root_path="a", format=word).format == made
 
@@ -95,21 +98,24 @@ def test_without_a_path_the_format_is_scratch_as_it_comes():
     assert AcquisitionSettings().format == ScratchFormat()
 
 
-@pytest.mark.parametrize(("fields", "inferred"), [
-    ({"name": "t"}, "time"),
-    ({"name": "z"}, "space"),
-    ({"name": "c"}, "channel"),
-    ({"name": "p", "count": 2}, "position"),
-    ({"name": "x"}, "space"),
-    ({"name": "gate"}, None),
-    ({"name": "T"}, None),
-    ({"name": "depth", "unit": "um"}, "space"),
-    ({"name": "z", "unit": "ms"}, "time"),
-    ({"name": "lag", "unit": "furlong"}, None),
-    ({"name": "z", "coords": [Channel(name="a")]}, "channel"),
-    ({"name": "t", "coords": [Position(name="a"), "b"]}, "position"),
-    ({"name": "t", "type": "other"}, "other"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "inferred"),
+    [
+        ({"name": "t"}, "time"),
+        ({"name": "z"}, "space"),
+        ({"name": "c"}, "channel"),
+        ({"name": "p", "count": 2}, "position"),
+        ({"name": "x"}, "space"),
+        ({"name": "gate"}, None),
+        ({"name": "T"}, None),
+        ({"name": "depth", "unit": "um"}, "space"),
+        ({"name": "z", "unit": "ms"}, "time"),
+        ({"name": "lag", "unit": "furlong"}, None),
+        ({"name": "z", "coords": [Channel(name="a")]}, "channel"),
+        ({"name": "t", "coords": [Position(name="a"), "b"]}, "position"),
+        ({"name": "t", "type": "other"}, "other"),
+    ],
+)
 def test_type_is_inferred_from_coords_then_unit_then_name(fields, inferred):
     assert Dimension(**fields).type == inferred
 
@@ -125,19 +131,37 @@ def test_shorthands_of_dimensions():
         Channel(name="b", color="#FF0000"),
     )
     assert Dimension(name="p", count=2).coords == (Position(name="0"), Position(name="1"))
-    assert Dimension(name="p", coords=["a", {"name": "b", "x_coord": 1}]).coords == (Position(name="a"), Position(name="b", x_coord=1))
+    assert Dimension(name="p", coords=["a", {"name": "b", "x_coord": 1}]).coords == (
+        Position(name="a"),
+        Position(name="b", x_coord=1),
+    )
     assert Dimension(name="c", coords=("a", "b", "c")).count == 3
     assert Dimension(name="z", coords=np.arange(3) / 2).coords == (0.0, 0.5, 1.0)
     assert Dimension(name="g", type="other", coords=[1, "a", 2.5]).coords == (1, "a", 2.5)
-    assert Dimension(name="z", unit="um") == Dimension(name="z", unit="micrometer") == Dimension(name="z", unit="Micrometer")
+    assert (
+        Dimension(name="z", unit="um")
+        == Dimension(name="z", unit="micrometer")
+        == Dimension(name="z", unit="Micrometer")
+    )
     assert Dimension(name="t", unit="ms").unit == "millisecond"
     assert Dimension(name="g", unit="furlong").unit == "furlong"
-    assert AcquisitionSettings(dimensions=[{"name": "y", "count": 4}, X]).dimensions == (attrs.evolve(Y, type="space"), X)
+    assert AcquisitionSettings(dimensions=[{"name": "y", "count": 4}, X]).dimensions == (
+        attrs.evolve(Y, type="space"),
+        X,
+    )
 
 
 def test_what_numpy_and_enumerations_give_becomes_plain():
-    dim = Dimension(name=StandardAxis.Z, count=np.uint8(3), scale=np.float32(0.5), translation=np.int16(-2), type=np.str_("space"))
-    assert [type(value) for value in (dim.name, dim.count, dim.scale, dim.translation, dim.type)] == [str, int, float, int, str]
+    dim = Dimension(
+        name=StandardAxis.Z, count=np.uint8(3), scale=np.float32(0.5), translation=np.int16(-2), type=np.str_("space")
+    )
+    assert [type(value) for value in (dim.name, dim.count, dim.scale, dim.translation, dim.type)] == [
+        str,
+        int,
+        float,
+        int,
+        str,
+    ]
     assert f"{dim.name}" == "z"
     plate = Plate(row_names=np.array(["A", "B"]), column_names=["1"])
     assert [type(name) for name in plate.row_names] == [str, str]
@@ -145,10 +169,24 @@ def test_what_numpy_and_enumerations_give_becomes_plain():
     assert Dimension(name="t", count=3.0).count == 3
 
 
-@pytest.mark.parametrize(("given", "name"), [
-    ("u2", "uint16"), ("<u2", "uint16"), (">i4", "int32"), (float, "float64"), (bool, "bool"), ("bool", "bool"), ("half", "float16"),
-    ("float16", "float16"), ("c8", "complex64"), (np.uint8, "uint8"), (np.dtype("f4"), "float32"), (None, ""), ("", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("u2", "uint16"),
+        ("<u2", "uint16"),
+        (">i4", "int32"),
+        (float, "float64"),
+        (bool, "bool"),
+        ("bool", "bool"),
+        ("half", "float16"),
+        ("float16", "float16"),
+        ("c8", "complex64"),
+        (np.uint8, "uint8"),
+        (np.dtype("f4"), "float32"),
+        (None, ""),
+        ("", ""),
+    ],
+)
 def test_dtype_is_the_name_of_what_numpy_knows(given, name):
     assert AcquisitionSettings(dtype=given).dtype == name
 
@@ -157,10 +195,20 @@ def test_compression_of_none_is_none():
     assert AcquisitionSettings(root_path="a.tif", compression="none").compression is None
 
 
-@pytest.mark.parametrize(("wells", "rows", "columns", "last_row"), [
-    (6, 2, 3, "B"), (12, 3, 4, "C"), (24, 4, 6, "D"), (48, 6, 8, "F"), (96, 8, 12, "H"), (384, 16, 24, "P"), (1536, 32, 48, "AF"),
-    ((2, 5), 2, 5, "B"), ([3, 1], 3, 1, "C"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wells", "rows", "columns", "last_row"),
+    [
+        (6, 2, 3, "B"),
+        (12, 3, 4, "C"),
+        (24, 4, 6, "D"),
+        (48, 6, 8, "F"),
+        (96, 8, 12, "H"),
+        (384, 16, 24, "P"),
+        (1536, 32, 48, "AF"),
+        ((2, 5), 2, 5, "B"),
+        ([3, 1], 3, 1, "C"),
+    ],
+)
 def test_standard_plates(wells, rows, columns, last_row):
     plate = Plate.from_standard_wells(wells)
     assert (len(plate.row_names), len(plate.column_names)) == (rows, columns)
@@ -219,8 +267,12 @@ def test_strange_axes_are_all_named():
 
 
 def test_settings_are_frozen_and_hashable():
-    settings = AcquisitionSettings(root_path="a.zarr", dimensions=dims_from_standard_axes({"p": 2, "c": ["a"], "y": 4, "x": 4}))
-    same = AcquisitionSettings(root_path="a.zarr", dimensions=dims_from_standard_axes({"p": 2, "c": ["a"], "y": 4, "x": 4}))
+    settings = AcquisitionSettings(
+        root_path="a.zarr", dimensions=dims_from_standard_axes({"p": 2, "c": ["a"], "y": 4, "x": 4})
+    )
+    same = AcquisitionSettings(
+        root_path="a.zarr", dimensions=dims_from_standard_axes({"p": 2, "c": ["a"], "y": 4, "x": 4})
+    )
     assert {settings: 1}[same] == 1
     for value, name in ((settings, "dtype"), (settings.format, "suffix"), (Y, "count"), (Channel(name="a"), "name")):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):

@@ -12,10 +12,59 @@ from ome_writers.casts import row_name, split_suffix
 from ome_writers.colors import as_color
 
 # NGFF 0.5, "axes" metadata.
-NGFF_SPACE = """angstrom attometer centimeter decimeter exameter femtometer foot gigameter hectometer inch kilometer megameter meter
-    micrometer mile millimeter nanometer parsec petameter picometer terameter yard yoctometer yottameter zeptometer zettameter""".split()
-NGFF_TIME = """attosecond centisecond day decisecond exasecond femtosecond gigasecond hectosecond hour kilosecond megasecond microsecond
-    millisecond minute nanosecond petasecond picosecond second terasecond yoctosecond yottasecond zeptosecond zettasecond""".split()
+NGFF_SPACE = [
+    "angstrom",
+    "attometer",
+    "centimeter",
+    "decimeter",
+    "exameter",
+    "femtometer",
+    "foot",
+    "gigameter",
+    "hectometer",
+    "inch",
+    "kilometer",
+    "megameter",
+    "meter",
+    "micrometer",
+    "mile",
+    "millimeter",
+    "nanometer",
+    "parsec",
+    "petameter",
+    "picometer",
+    "terameter",
+    "yard",
+    "yoctometer",
+    "yottameter",
+    "zeptometer",
+    "zettameter",
+]
+NGFF_TIME = [
+    "attosecond",
+    "centisecond",
+    "day",
+    "decisecond",
+    "exasecond",
+    "femtosecond",
+    "gigasecond",
+    "hectosecond",
+    "hour",
+    "kilosecond",
+    "megasecond",
+    "microsecond",
+    "millisecond",
+    "minute",
+    "nanosecond",
+    "petasecond",
+    "picosecond",
+    "second",
+    "terasecond",
+    "yoctosecond",
+    "yottasecond",
+    "zeptosecond",
+    "zettasecond",
+]
 
 
 def test_every_unit_of_ngff_is_known_and_no_other():
@@ -40,21 +89,53 @@ def test_names_and_symbols_go_both_ways(quantity):
         assert units.ngff_name(name.upper(), quantity) == name
 
 
-@pytest.mark.parametrize(("spelling", "quantity", "name"), [
-    ("um", "space", "micrometer"), ("µm", "space", "micrometer"), ("\u03bcm", "space", "micrometer"), ("micron", "space", "micrometer"),
-    ("Mm", "space", "megameter"), ("mm", "space", "millimeter"), ("Pm", "space", "petameter"), ("pm", "space", "picometer"),
-    ("us", "time", "microsecond"), ("ms", "time", "millisecond"), ("Ms", "time", "megasecond"), ("sec", "time", "second"),
-    ("min", "time", "minute"), ("h", "time", "hour"), ("d", "time", "day"), ("Å", "space", "angstrom"),
-    ("MM", "space", None), ("ms", "space", None), ("um", "time", None), ("", "space", None), ("furlong", "space", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spelling", "quantity", "name"),
+    [
+        ("um", "space", "micrometer"),
+        ("µm", "space", "micrometer"),
+        ("\u03bcm", "space", "micrometer"),
+        ("micron", "space", "micrometer"),
+        ("Mm", "space", "megameter"),
+        ("mm", "space", "millimeter"),
+        ("Pm", "space", "petameter"),
+        ("pm", "space", "picometer"),
+        ("us", "time", "microsecond"),
+        ("ms", "time", "millisecond"),
+        ("Ms", "time", "megasecond"),
+        ("sec", "time", "second"),
+        ("min", "time", "minute"),
+        ("h", "time", "hour"),
+        ("d", "time", "day"),
+        ("Å", "space", "angstrom"),
+        ("MM", "space", None),
+        ("ms", "space", None),
+        ("um", "time", None),
+        ("", "space", None),
+        ("furlong", "space", None),
+    ],
+)
 def test_spellings(spelling, quantity, name):
     assert units.ngff_name(spelling, quantity) == name
 
 
-@pytest.mark.parametrize(("name", "meters"), [
-    ("meter", 1), ("micrometer", 1e-6), ("millimeter", 1e-3), ("kilometer", 1e3), ("yottameter", 1e24), ("yoctometer", 1e-24),
-    ("hectometer", 100), ("decimeter", 0.1), ("centimeter", 0.01), ("angstrom", 1e-10), ("inch", 0.0254), ("yard", 0.9144),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "meters"),
+    [
+        ("meter", 1),
+        ("micrometer", 1e-6),
+        ("millimeter", 1e-3),
+        ("kilometer", 1e3),
+        ("yottameter", 1e24),
+        ("yoctometer", 1e-24),
+        ("hectometer", 100),
+        ("decimeter", 0.1),
+        ("centimeter", 0.01),
+        ("angstrom", 1e-10),
+        ("inch", 0.0254),
+        ("yard", 0.9144),
+    ],
+)
 def test_lengths_in_meters(name, meters):
     assert units.METERS[name] == pytest.approx(meters, rel=1e-12)
     assert units.METERS.keys() == units.LENGTH.keys()
@@ -65,14 +146,34 @@ def test_every_name_of_css_is_known():
     assert {name: as_color(name) for name in colormap} == {name: code.upper() for name, code in colormap.items()}
 
 
-@pytest.mark.parametrize(("given", "color"), [
-    ("Lime", "#00FF00"), (" red ", "#FF0000"), ("#0f0", "#00FF00"), ("0f08", "#00FF0088"), ("0x00ff00", "#00FF00"),
-    ("#00FF0080", "#00FF0080"), ("rgb(1, 2, 3)", "#010203"), ("rgba(1 2 3 / 0.5)", "#01020380"), ((1, 2, 3), "#010203"),
-    ([255, 0, 0, 1], "#FF0000FF"), ([255, 0, 0, 0.0], "#FF000000"), ((0.4, 0.5, 254.6), "#0001FF"),
-    (None, None), ("greenish", "greenish"), ("#12345", "#12345"), ("rgb(1, 2)", "rgb(1, 2)"), ("rgb(1, 2, 300)", "rgb(1, 2, 300)"),
-    ("rgb(1..2, 2, 3)", "rgb(1..2, 2, 3)"), ((1, 2, 256), (1, 2, 256)), ((1, 2, 3, 2), (1, 2, 3, 2)), ((1, 2), (1, 2)), (5, 5),
-    (("a", "b", "c"), ("a", "b", "c")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "color"),
+    [
+        ("Lime", "#00FF00"),
+        (" red ", "#FF0000"),
+        ("#0f0", "#00FF00"),
+        ("0f08", "#00FF0088"),
+        ("0x00ff00", "#00FF00"),
+        ("#00FF0080", "#00FF0080"),
+        ("rgb(1, 2, 3)", "#010203"),
+        ("rgba(1 2 3 / 0.5)", "#01020380"),
+        ((1, 2, 3), "#010203"),
+        ([255, 0, 0, 1], "#FF0000FF"),
+        ([255, 0, 0, 0.0], "#FF000000"),
+        ((0.4, 0.5, 254.6), "#0001FF"),
+        (None, None),
+        ("greenish", "greenish"),
+        ("#12345", "#12345"),
+        ("rgb(1, 2)", "rgb(1, 2)"),
+        ("rgb(1, 2, 300)", "rgb(1, 2, 300)"),
+        ("rgb(1..2, 2, 3)", "rgb(1..2, 2, 3)"),
+        ((1, 2, 256), (1, 2, 256)),
+        ((1, 2, 3, 2), (1, 2, 3, 2)),
+        ((1, 2), (1, 2)),
+        (5, 5),
+        (("a", "b", "c"), ("a", "b", "c")),
+    ],
+)
 def test_spellings_of_colors(given, color):
     assert as_color(given) == color
 
@@ -82,11 +183,21 @@ def test_a_color_that_was_refused_says_what_came():
     assert np.isnan(as_color([1, float("nan"), 3])[1])
 
 
-@pytest.mark.parametrize(("path", "parts"), [
-    ("a.tif", ("a", ".tif")), ("a.TIFF", ("a", ".tiff")), ("a.ome.tif", ("a", ".ome.tif")), ("A.OME.Zarr", ("A", ".ome.zarr")),
-    ("a.b.zarr", ("a.b", ".zarr")), ("a.ome", ("a.ome", "")), ("tif", ("tif", "")), (".zarr", ("", ".zarr")), ("a.zarr/", ("a.zarr/", "")),
-    ("a.ome.zarr.tif", ("a.ome.zarr", ".tif")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("a.tif", ("a", ".tif")),
+        ("a.TIFF", ("a", ".tiff")),
+        ("a.ome.tif", ("a", ".ome.tif")),
+        ("A.OME.Zarr", ("A", ".ome.zarr")),
+        ("a.b.zarr", ("a.b", ".zarr")),
+        ("a.ome", ("a.ome", "")),
+        ("tif", ("tif", "")),
+        (".zarr", ("", ".zarr")),
+        ("a.zarr/", ("a.zarr/", "")),
+        ("a.ome.zarr.tif", ("a.ome.zarr", ".tif")),
+    ],
+)
 def test_suffixes(path, parts):
     assert split_suffix(path) == parts
 

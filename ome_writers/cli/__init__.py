@@ -15,6 +15,6 @@ def main() -> int:
         # Written before any of them is imported, since this is all that can be said without them.
         sys.stderr.write(f"The command line needs {' and '.join(missing)}: pip install 'ome-writers[cli]'\n")
         return 1
-    from ome_writers.cli.app import run  # noqa: PLC0415 - needs the libraries
+    from ome_writers.cli.app import run
 
     return run(sys.argv[1:])

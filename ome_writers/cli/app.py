@@ -61,6 +61,7 @@ app = App(
     console=out,
     error_console=err,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -221,7 +222,7 @@ def bench(
     json
         Where to save the figures.
     """
-    from ome_writers.bench import disk, overhead  # noqa: PLC0415 - no other command needs it
+    from ome_writers.bench import disk, overhead
 
     with out.status("measuring") if out.is_terminal else nullcontext():
         figures = [*overhead(frames), *disk(folder, megabytes=megabytes, rounds=rounds)]

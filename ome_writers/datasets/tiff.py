@@ -34,7 +34,7 @@ def tiff_of_folder(path: Path) -> Path:
 
 def read_tiff(path: Path, file: Path) -> Dataset:
     """Return what is in `file`, and in the files that belong to it; `path` is what was asked for."""
-    import tifffile  # noqa: PLC0415 - heavy, and only TIFF needs it
+    import tifffile
 
     try:
         with tifffile.TiffFile(file) as tif:
@@ -68,14 +68,14 @@ def _ome_xml(file: Path, xml: str | None) -> str | None:
         raise NotADataset(f"{file}: its metadata should stand in {elsewhere[1]!r}, which is missing")
     if not other.name.lower().endswith((".tif", ".tiff")):
         return other.read_text("utf-8")
-    import tifffile  # noqa: PLC0415 - heavy, and only TIFF needs it
+    import tifffile
 
     with tifffile.TiffFile(other) as tif:
         return tif.ome_metadata
 
 
 def _ome_tiff(path: Path, xml: str) -> Dataset:
-    from ome_types import from_xml  # noqa: PLC0415 - heavy, and only OME-TIFF needs it
+    from ome_types import from_xml
 
     try:
         ome = from_xml(xml)

@@ -64,7 +64,8 @@ class PageFile(io.RawIOBase):
     def set_comment(self, text: bytes) -> None:
         """Replace the description of the first page, which must have one: in its place, or at the end of the file."""
         entry, room, at = self._tag(self._number(_FIRST_DIRECTORY), _IMAGE_DESCRIPTION)
-        text += b"\0"
+        # A shorter value would have to stand in the directory itself.
+        text = text.ljust(8, b"\0") + b"\0"
         if len(text) > room:
             # The old text stands until all of the new one does.
             at = self._end + self._end % 2

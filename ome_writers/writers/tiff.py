@@ -170,6 +170,8 @@ class TiffWriter:
         self._touch(file)
         if file.tiff is None:
             append = "force" if file.has_pages else False
+            # tifffile takes a file to begin where it stands.
+            file.pages.seek(0)
             pages = cast(BinaryIO, file.pages)
             file.tiff = tifffile.TiffWriter(pages, bigtiff=True, append=append, ome=False, shaped=False)
             file.pages.commit()

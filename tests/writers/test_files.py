@@ -45,7 +45,7 @@ def test_a_reader_that_holds_the_file_is_waited_for(
 
 
 def test_a_reader_that_never_lets_go_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, target: Path) -> Path:
+    def refuse(*_: object) -> None:
         raise PermissionError(13, "used by another process")
 
     monkeypatch.setattr(Path, "replace", refuse)
