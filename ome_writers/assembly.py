@@ -166,8 +166,7 @@ class _Cutter:
     def buffer_bytes(self) -> tuple[int, ...]:
         return tuple(self.sizes)
 
-    # ── the cycle
-    # ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── the cycle ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stretches(self, segment: Segment) -> list[Segment | Stretch]:
         """Return a segment as columns that repeat, and before and after them rows in cycles that are not whole."""
@@ -217,8 +216,7 @@ class _Cutter:
         begin = next(k for k in range(rounds) if (k * step - ahead) % block == 0)
         return begin, rounds
 
-    # ── rows written out
-    # ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── rows written out ────────────────────────────────────────────────────────────────────────────────────────────
 
     def columns(self, rows: Rows) -> Rows:
         """Return buffer, slot and flags of rows that share no block with others."""

@@ -119,8 +119,7 @@ def readable(items: object, *names: str) -> Iterator[tuple[int, Any]]:
         yield number, item
 
 
-# ── rules of one value, made to measure
-# ────────────────────────────────────────────────────────────────────────────────
+# ── rules of one value, made to measure ─────────────────────────────────────────────────────────────────────────────
 
 _NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What is no `Char` in XML 1.0 (section 2.2), and so can be stored in no OME-XML document."""
@@ -237,8 +236,7 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-# ── objects that are checked when they are made
-# ────────────────────────────────────────────────────────────────────────────
+# ── objects that are checked when they are made ─────────────────────────────────────────────────────────────────────
 
 
 def build(cls: type[T], value: object, shorthand: str | None = None) -> T | Draft:

@@ -250,8 +250,7 @@ class Plan:
                 pieces += cut(segment, max(cursor - start, 0), frames)
         return evolve(self, segments=tuple(pieces))
 
-    # ── how the table is kept
-    # ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── how the table is kept ───────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def _axes(self) -> int:

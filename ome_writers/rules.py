@@ -34,8 +34,7 @@ from ome_writers.check import (
 )  # fmt: skip
 from ome_writers.errors import Problem
 
-# ── channel, position, plate
-# ───────────────────────────────────────────────────────────────────────────────────────────
+# ── channel, position, plate ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _color(channel: Any) -> Iterator[Problem]:
@@ -108,8 +107,7 @@ PLATE: Final[tuple[Rule, ...]] = (
     _plate_names("column_names"),
 )
 
-# ── dimension
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dimension ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DIMENSION_TYPES: Final = ("space", "time", "channel", "position", "other")
 MOST_POSITIONS: Final = 100_000
@@ -212,8 +210,7 @@ DIMENSION: Final[tuple[Rule, ...]] = (
     _coord_names,
 )
 
-# ── formats and acquisition
-# ────────────────────────────────────────────────────────────────────────────────────────────
+# ── formats and acquisition ─────────────────────────────────────────────────────────────────────────────────────────
 
 BACKENDS: Final[dict[str, tuple[str, ...]]] = {
     "ome-zarr": ("auto", "direct", "tensorstore", "acquire-zarr", "zarrs-python", "zarr-python"),
@@ -415,8 +412,7 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     flag("overwrite"),
 )
 
-# ── ready to be written
-# ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ready to be written ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _present(settings: Any) -> Iterator[Problem]:

@@ -167,8 +167,7 @@ class Run:
                 self.outcome = self._said("stopped", None)
                 self.writer.abort()
 
-    # ── steps
-    # ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look_ahead(self) -> _Step:
         """Look up the rows from the cursor on, and return the first."""
@@ -246,9 +245,10 @@ class Run:
         for array, shape in enumerate(self.plan.shapes(self.cursor)):
             if shape != self._shapes[array]:
                 self._resize(array, shape)
+        # What fails on its way to the disk must fail before the documents are made that say how it ended.
+        self.writer.flush()
 
-    # ── what does not fit
-    # ──────────────────────────────────────────────────────────────────────────────────────────────
+    # ── what does not fit ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _fitting(self, frame: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return the frame as a plain array in the machine's byte order, if that is all that keeps it from fitting."""

@@ -6,15 +6,13 @@ cannot be made, and goes only after that.
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"})
+_LEFT_BEHIND = ("zarr.json.__lock",)  # by tensorstore, when its process is killed
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -40,7 +38,7 @@ def room_at(root: str, *, overwrite: bool) -> Iterator[None]:
         raise FileExistsError(
             f"{root} exists and shall be replaced, but {why}; remove it yourself, or give another path"
         )
-    aside = path.with_name(f"{path.name}.replaced-{secrets.token_hex(4)}")
+    aside = path.with_name(f"{path.name}.replaced-{os.urandom(4).hex()}")
     path.rename(aside)
     try:
         with _undone_on_error(path):
@@ -80,9 +78,13 @@ def why_not_dataset(path: Path) -> str | None:
 
 
 def _why_not_ome_zarr(path: Path, entries: list[Path]) -> str | None:
-    strange = [entry.name for entry in entries if not entry.is_dir() and entry.name not in _ZARR_FILES]
+    strange = [
+        entry.name for entry in entries if not entry.is_dir() and entry.name not in (*_ZARR_FILES, *_LEFT_BEHIND)
+    ]
     if strange:
         return f"files lie in it that are no part of an OME-Zarr, such as {min(strange)!r}"
+    import json
+
     attributes: dict[str, object] = {}
     for name in ("zarr.json", ".zattrs"):
         try:
@@ -112,6 +114,8 @@ def _undone_on_error(path: Path) -> Iterator[None]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path)
     else:
         path.unlink()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import count
+from itertools import count, product
 from math import prod
 
 import numpy as np
+import pytest
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ome_writers import Plan, compile
+from ome_writers import AcquisitionSettings, Dimension, Plan, compile, order
 from ome_writers.assembly import CLOSES, GROWS, HOLES, OPENS, assemble
 from ome_writers.layout import Unit
 from ome_writers.testing.strategies import settings
 
-UNITS = st.sampled_from(["frame", "chunk", "shard"])
+UNITS = st.sampled_from(["shard", "chunk", "chunk", "frame"])
 Key = tuple[int, ...]
 
 
@@ -32,8 +33,11 @@ class Place:
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Draw a plan, or a part of one."""
-    plan = compile(draw(settings(formats=["ome-zarr", "ome-zarr", "ome-tiff"])))
+    """Draw a plan that is kept in short or written out, or a part of one."""
+    drawn = draw(settings(formats=["ome-zarr", "ome-zarr", "ome-zarr", "ome-tiff"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "_BODY", draw(st.sampled_from([1, 1, 3, 16_384])))
+        plan = compile(drawn)
     named = [dim for dim in plan.settings.dimensions[:-2] if dim.count]
     if named and draw(st.booleans()):
         dim = draw(st.sampled_from(named))
@@ -113,6 +117,20 @@ class TestAssemblyIsBookkeeping:
         assembly = assemble(plan, unit)
         assert [tuple(step) for step in assembly.rows(0, len(steps)).tolist()] == steps
         assert assembly.peak_bytes == peak
+
+    @pytest.mark.parametrize("snake", [False, True])
+    @pytest.mark.parametrize("begin", range(8))
+    def test_every_small_plan_without_end(self, begin: int, snake: bool) -> None:  # noqa: FBT001 - a parameter
+        # All ways in which the beginning of a rest, a cycle of the table and the chunks may fall beside each other.
+        for planes, long, deep in product([1, 2, 3], [1, 2, 3, 4], [1, 2]):
+            depth = Dimension(name="z", count=planes, chunk_size=deep, snake=snake)
+            frame = [Dimension(name="y", count=1), Dimension(name="x", count=1)]
+            dims = [Dimension(name="t", chunk_size=long), depth, *frame]
+            plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims)).rest(begin)
+            steps, peak = simulated(plan, "chunk")
+            assembly = assemble(plan, "chunk")
+            assert [tuple(step) for step in assembly.rows(0, len(steps)).tolist()] == steps
+            assert assembly.peak_bytes == peak
 
     @given(plans(), UNITS)
     def test_blocks_are_whole_frames_of_a_chunk_or_shard(self, plan: Plan, unit: Unit) -> None:

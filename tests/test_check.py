@@ -22,8 +22,8 @@ DTYPE = "must be the name of a numpy dtype, such as 'uint16'; got"
 ZARR_BACKENDS = "must be one of 'auto', 'direct', 'tensorstore', 'acquire-zarr', 'zarrs-python', 'zarr-python'; got"
 OME_PIXELS = "bool, int8, uint8, int16, uint16, int32, uint32, float32, float64, complex64, complex128"
 FORMATS = (
-    "must be one of 'auto', 'zarr', 'tiff', 'ome-zarr', 'ome-tiff', 'scratch', 'direct', 'tensorstore', 'acquire-zarr', "
-    "'zarrs-python', 'zarr-python', 'tifffile', 'memory'; got"
+    "must be one of 'auto', 'zarr', 'tiff', 'ome-zarr', 'ome-tiff', 'scratch', 'direct', 'tensorstore', "
+    "'acquire-zarr', 'zarrs-python', 'zarr-python', 'tifffile', 'memory'; got"
 )
 
 

@@ -289,7 +289,7 @@ class TestFailures:
         stream = ow.Stream(plan_of(), writer)
         with pytest.raises(ow.WriteError, match="disk gone"):
             stream.close()
-        assert writer.calls == ["open", "abort"]
+        assert writer.calls == ["open", "flush", "abort"]
         assert stream.outcome is not None
         assert stream.outcome.verdict == "failed"
 
@@ -379,7 +379,7 @@ class TestWrite:
         with pytest.raises(ow.PlanExhausted):
             ow.write(plan_of(), (frame(n) for n in range(7)), writer)
         assert len(writer.blocks) == 6
-        assert writer.calls == ["open", "close"]
+        assert writer.calls == ["open", "flush", "close"]
 
     def test_progress_is_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
         ow.write(plan_of(), np.zeros((6, 4, 6), "uint16"), Recorder(), progress=True)
@@ -399,4 +399,4 @@ def test_a_forgotten_stream_is_closed_with_a_warning() -> None:
     with pytest.warns(ResourceWarning, match="was not closed"):
         del stream
         gc.collect()
-    assert writer.calls == ["open", "close"]
+    assert writer.calls == ["open", "flush", "close"]

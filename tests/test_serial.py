@@ -179,6 +179,10 @@ THE_NINE = [
 ]
 
 
+OS_SYSTEM = "tag:yaml.org,2002:python/name:os.system"
+NOT_ALLOWED = "special characters are not allowed"
+
+
 def problems(text: str, format_: str = "json") -> list[str]:
     with pytest.raises(SettingsError) as caught:
         loads(text, format_)
@@ -266,16 +270,14 @@ class TestFaultyDocuments:
             (
                 "yaml",
                 "dtype: !!python/name:os.system ''",
-                "is no YAML: could not determine a constructor for the tag "
-                "'tag:yaml.org,2002:python/name:os.system' (at line 1, column 8)",
+                f"is no YAML: could not determine a constructor for the tag '{OS_SYSTEM}' (at line 1, column 8)",
             ),
             ("yaml", "? [a]\n: 1", "is no YAML: a key must be text (at line 1, column 3)"),
             ("yaml", "dtype: !!int ''", "is no YAML: string index out of range"),
             (
                 "yaml",
                 "dtype: \0",
-                'is no YAML: unacceptable character #x0000: special characters are not allowed in "<unicode string>", '
-                "position 7",
+                f'is no YAML: unacceptable character #x0000: {NOT_ALLOWED} in "<unicode string>", position 7',
             ),
             ("json", "[" * 100_000, "is nested too deeply"),
             ("yaml", "[" * 5_000, "is nested too deeply"),
@@ -298,8 +300,8 @@ class TestFaultyDocuments:
         [
             (
                 "json",
-                '{"dtype": 1, "dtype": "uint8", '
-                '"plate": {"name": "a", "name": "b", "row_names": ["A"], "column_names": ["1"]}}',
+                """{"dtype": 1, "dtype": "uint8",
+                    "plate": {"name": "a", "name": "b", "row_names": ["A"], "column_names": ["1"]}}""",
             ),
             ("yaml", "dtype: 1\ndtype: uint8\nplate: {name: a, name: b, row_names: [A], column_names: ['1']}"),
         ],

@@ -156,6 +156,7 @@ def test_growing_is_seen_by_others(tmp_path: Path) -> None:
     writer, data = opened(tmp_path / "a", plan), pixels((8, 2, 4, 5))
     assert zarr.open_array(tmp_path / "a" / "0", mode="r").shape == (3, 2, 4, 5)
     for t in (0, 3, 6):
+        writer.resize(0, (t + 2, 2, 4, 5))
         writer.resize(0, (t + 3, 2, 4, 5))
         whole = np.zeros((3, 2, 4, 5), "uint16")
         whole[: len(data[t : t + 3])] = data[t : t + 3]
@@ -263,6 +264,7 @@ def test_aborting_never_raises(tmp_path: Path) -> None:
     writer.write([ow.Block((0,), 0, (0,), np.ones((1, 8, 8), "uint16"))])
     writer.flush()
     (tmp_path / "a" / "0" / "c" / "1").write_text("in the way")
+    writer.resize(0, (12, 8, 8))
     writer.write([ow.Block((1,), 0, (1,), np.ones((1, 8, 8), "uint16"))])
     writer.abort()
     writer.abort()

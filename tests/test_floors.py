@@ -1,0 +1,192 @@
+"""The floors of the house: what each module may import, read off its source; and what `import ome_writers` loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ome_writers
+
+HOUSE = Path(ome_writers.__file__).parent
+FLOORS = (
+    ["errors", "units", "casts", "colors", "_version"],
+    ["check", "rules", "formats", "settings", "shorthand"],
+    ["order", "layout", "plan", "assembly"],
+    ["records", "images", "documents", "markup", "zarrjson", "ngff", "ngff_models"]
+    + ["omexml", "omexml_planes", "omexml_plates"],
+    ["serial", "plan_file"],
+    ["writer", "target", "files", "progress", "run", "shell", "__init__"],
+    [f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
+    ["simulate", "sources", "arrange", "bench"]
+    + [f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")]
+    + [f"cli.{name}" for name in ("__init__", "app", "demo", "show")]
+    + [f"testing.{name}" for name in ("__init__", "model", "strategies", "readers", "failing", "conformance")],
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def words(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+PURE = [name for name, number in FLOOR.items() if number <= 4]
+
+PURE_MODULES = words(
+    "__future__ ast collections collections.abc datetime enum functools heapq importlib io itertools json math",
+    "numbers operator os posixpath re reprlib string struct tomllib types typing zipfile",
+    "attrs cattrs cattrs.gen numpy numpy.typing",
+)
+"""What floors 0 to 4 may import: no threads, no clock, no chance; `os` for its paths, `zipfile` for bytes in memory."""
+PURE_PARTS = {"os": {"fspath", "PathLike"}, "importlib": {"import_module"}, "io": {"BytesIO", "StringIO"}}
+IMPURE_CALLS = words(
+    "open print input exec eval now today utcnow",
+    "read_text read_bytes write_text write_bytes fromfile tofile memmap",
+)
+LIBRARIES = words("zarr tensorstore tifffile imagecodecs acquire_zarr zarrs numcodecs h5py")
+"""Libraries that read and write pixels."""
+HEAVY = LIBRARIES | words("pydantic ome_types xsdata xml lxml yaml tomli_w rich cyclopts useq skimage")
+
+
+def source(name: str) -> str:
+    return (HOUSE / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
+def imports(text: str, *, at_once: bool = False) -> Iterator[str]:
+    """Yield the full name of all that is imported, with `at_once` only what is imported when the module is."""
+    for node in run_at_once(ast.parse(text)) if at_once else ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, "relative imports hide which floor they reach"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that run when the module is imported: none within functions, none that only type checkers see."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        lazy = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        if not lazy and not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from run_at_once(child)
+
+
+def within(imported: str) -> str | None:
+    """Return which module of the house an import reaches, if any: `ome_writers.plan.Plan` -> `plan`."""
+    first, *rest = imported.split(".")
+    if first != "ome_writers":
+        return None
+    for length in range(len(rest), -1, -1):
+        for name in (".".join(rest[:length]), ".".join([*rest[:length], "__init__"])):
+            if name in FLOOR:
+                return name
+    return None
+
+
+def outside(imported: str) -> str:
+    """Return the module that an import from elsewhere names: `collections.abc.Mapping` -> `collections.abc`."""
+    names = {imported, imported.rpartition(".")[0]} & PURE_MODULES
+    return max(names, key=len, default=imported.partition(".")[0])
+
+
+def digs_through(name: str, text: str) -> list[str]:
+    """Return the imports by which a module reaches a floor above its own."""
+    reached = {imported: within(imported) for imported in imports(text)}
+    return sorted(imported for imported, other in reached.items() if other and FLOOR[other] > FLOOR[name])
+
+
+def impurities(text: str) -> list[str]:
+    """Return what makes the source of a module impure."""
+    found = [imported for imported in imports(text) if not within(imported) and outside(imported) not in PURE_MODULES]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            found += [f"{called}()"] if called in IMPURE_CALLS else []
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            parts = PURE_PARTS.get(node.value.id, {node.attr} - {"random"})
+            found += [f"{node.value.id}.{node.attr}"] if node.attr not in parts else []
+    return sorted(found)
+
+
+def test_every_module_has_its_floor():
+    found = {".".join(path.relative_to(HOUSE).with_suffix("").parts) for path in HOUSE.rglob("*.py")}
+    assert found == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_a_module_imports_from_its_own_floor_or_below(name):
+    assert digs_through(name, source(name)) == []
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_floors_0_to_4_are_pure(name):
+    # YAML and TOML are written by libraries that are asked for by name; see `serial._library`.
+    assert impurities(source(name)) == []
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_libraries_of_pixels_are_imported_by_writers_and_edges_only(name):
+    everywhere = {imported.partition(".")[0] for imported in imports(source(name))}
+    at_once = {imported.partition(".")[0] for imported in imports(source(name), at_once=True)}
+    if FLOOR[name] < 6:
+        assert not everywhere & LIBRARIES
+    if FLOOR[name] != 6:
+        assert not at_once & LIBRARIES
+    if FLOOR[name] < 6:
+        assert not at_once & HEAVY
+
+
+def test_a_module_that_breaks_the_rules_is_found():
+    text = """
+import time
+from ome_writers.plan import Plan
+from ome_writers import shell
+os.listdir('.')
+open('a')
+np.random.default_rng()
+"""
+    assert impurities(text) == ["np.random", "open()", "os.listdir", "time"]
+    assert digs_through("check", text) == ["ome_writers.plan.Plan", "ome_writers.shell"]
+    assert digs_through("run", text) == []
+    text = """
+def later():
+    import zarr
+if TYPE_CHECKING:
+    import yaml
+try:
+    import tifffile.tifffile
+finally:
+    from collections.abc import Mapping
+"""
+    assert sorted(imports(text)) == ["collections.abc.Mapping", "tifffile.tifffile", "yaml", "zarr"]
+    assert sorted(imports(text, at_once=True)) == ["collections.abc.Mapping", "tifffile.tifffile"]
+
+
+def loaded_by(code: str) -> set[str]:
+    code = (
+        f"import sys; before = set(sys.modules); {code}; import json; print(json.dumps([*{{*sys.modules}} - before]))"
+    )
+    return set(json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout))
+
+
+def test_importing_the_package_brings_nothing_heavy_along():
+    loaded = loaded_by("import ome_writers")
+    assert "ome_writers.plan" in loaded
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY - {"xml"}) == set()
+    assert {name for name in loaded if name.startswith("xml.etree") or name == "cattrs"} == set()
+
+
+def test_planning_and_documents_bring_no_library_of_pixels_along():
+    loaded = loaded_by(
+        "from datetime import datetime, timezone; import ome_writers as ow;"
+        "dims = ow.dims_from_standard_axes({'t': 2, 'y': 4, 'x': 4});"
+        "plan = ow.compile(ow.AcquisitionSettings(root_path='a.ome.zarr', dtype='uint8', dimensions=dims));"
+        "ow.documents(plan, ow.Stamp(datetime(2026, 1, 1, tzinfo=timezone.utc), ('a', 'b')))"
+    )
+    assert "ome_writers.ngff" in loaded
+    assert {name.partition(".")[0] for name in loaded} & LIBRARIES == set()
