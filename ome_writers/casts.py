@@ -11,13 +11,17 @@ import os
 import string
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ome_writers import units
 
-STANDARD_TYPES = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time", "p": "position"}
+DimensionType = Literal["space", "time", "channel", "position", "other"]
+
+STANDARD_TYPES: dict[str, DimensionType] = {
+    "x": "space", "y": "space", "z": "space", "c": "channel", "t": "time", "p": "position",
+}  # fmt: skip
 """Standard name of a dimension -> its type."""
 
 STANDARD_WELLS = {6: (2, 3), 12: (3, 4), 24: (4, 6), 48: (6, 8), 96: (8, 12), 384: (16, 24), 1536: (32, 48)}

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import NOTHING, asdict, fields_dict
 
-from ome_writers.casts import as_plain, as_tuple
+from ome_writers.casts import as_plain
 from ome_writers.errors import Problem, SettingsError
 
 Rule = Callable[[Any], Iterable[Problem]]
@@ -262,21 +262,6 @@ def build(cls: type[T], value: object, shorthand: str | None = None) -> T | Draf
     except SettingsError as error:
         return Draft(error.subject, [*strange, *error.problems])
     return Draft(built, strange) if strange else built
-
-
-def one(cls: type, shorthand: str | None = None) -> Callable[[object], Any]:
-    """Make a converter to an object of `cls`."""
-    return lambda value: value if value is None else build(cls, value, shorthand)
-
-
-def many(cls: type, shorthand: str | None = None) -> Callable[[object], Any]:
-    """Make a converter to a tuple of objects of `cls`."""
-
-    def cast(values: object) -> Any:
-        items = as_tuple(values)
-        return tuple(build(cls, item, shorthand) for item in items) if isinstance(items, tuple) else items
-
-    return cast
 
 
 class Checked:

@@ -302,11 +302,14 @@ class Plan:
     def _column(self, rows: Rows, name: str) -> NDArray[np.int64]:
         column, axis = self._columns[name]
         if column == "index":
-            return rows["index"][:, axis]
+            index: NDArray[np.int64] = rows["index"][:, axis]
+            return index
         if column == "position":
-            return rows["position"]
-        along: NDArray[np.int64] = np.array([dict(spec.fan)[name] for spec in self.layout.arrays])
-        return along[rows["array"]]
+            position: NDArray[np.int64] = rows["position"]
+            return position
+        of_array = np.array([dict(spec.fan)[name] for spec in self.layout.arrays], np.int64)
+        chosen: NDArray[np.int64] = of_array[rows["array"]]
+        return chosen
 
 
 def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of this library

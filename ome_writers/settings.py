@@ -14,13 +14,21 @@ from typing import Any, Literal
 from attrs import asdict, field, frozen
 
 from ome_writers import rules, units
-from ome_writers.casts import STANDARD_WELLS, as_dtype, as_number, as_path, as_tuple, as_whole, infer_type, row_name
-from ome_writers.check import Checked, Draft, build, many, one, require, shown
+from ome_writers.casts import (
+    STANDARD_WELLS,
+    DimensionType,
+    as_dtype,
+    as_number,
+    as_path,
+    as_tuple,
+    as_whole,
+    infer_type,
+    row_name,
+)
+from ome_writers.check import Checked, Draft, build, require, shown
 from ome_writers.colors import as_color
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import Format, resolve
-
-DimensionType = Literal["space", "time", "channel", "position", "other"]
 
 
 @frozen(kw_only=True)
@@ -175,6 +183,22 @@ class Plate(Checked):
         )
 
 
+# Converters are named functions, so that type checkers see that fields take shorthands.
+
+
+def _dimensions(value: object) -> Any:
+    items = as_tuple(value)
+    return tuple(build(Dimension, item) for item in items) if isinstance(items, tuple) else items
+
+
+def _plate(value: object) -> Any:
+    return value if value is None else build(Plate, value)
+
+
+def _as_given(value: object) -> Any:
+    return value  # what it stands for depends on the path
+
+
 def _compression(value: object) -> Any:
     return None if isinstance(value, str) and value == "none" else value
 
@@ -215,11 +239,11 @@ class AcquisitionSettings(Checked):
     _rules = rules.ACQUISITION
 
     root_path: str = field(default="", converter=as_path)
-    dimensions: tuple[Dimension, ...] = field(default=(), converter=many(Dimension))
+    dimensions: tuple[Dimension, ...] = field(default=(), converter=_dimensions)
     """In order of acquisition, the slowest first; the last two are the frame's, usually y and x."""
     dtype: str = field(default="", converter=as_dtype)
     """Name of the numpy dtype of the pixels."""
-    format: Format = field(default="auto")
+    format: Format = field(default="auto", converter=_as_given)
     """A format, or in short the name of one (`"ome-zarr"`, `"ome-tiff"`, `"scratch"`) or of a writer
     (`"tensorstore"`, …). `"auto"` goes by the suffix of `root_path`; without a suffix it is OME-Zarr, without a path
     scratch."""
@@ -229,7 +253,7 @@ class AcquisitionSettings(Checked):
     compression_level: int | None = field(default=None, converter=as_whole)
     storage_order: Literal["ome", "acquisition"] | tuple[str, ...] = field(default="ome", converter=as_tuple)
     """Order of the axes: the format's own, that of `dimensions`, or as listed."""
-    plate: Plate | None = field(default=None, converter=one(Plate))
+    plate: Plate | None = field(default=None, converter=_plate)
     overwrite: bool = False
 
     def __attrs_post_init__(self) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from ome_writers.casts import STANDARD_TYPES, as_whole
+from ome_writers.casts import STANDARD_TYPES, DimensionType, as_whole
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.settings import Channel, Dimension, Position
 
 
 class StandardAxis(str, Enum):  # noqa: UP042 - as text it is what it was in 0.3
-    """The names of dimensions that have a well-known type and unit."""
+    """The names of dimensions that have a well-known type and unit.
+
+    Examples
+    --------
+    >>> StandardAxis.Z.to_dimension(count=5, scale=0.3).unit
+    'micrometer'
+    """
 
     X = "x"
     Y = "y"
@@ -20,7 +26,7 @@ class StandardAxis(str, Enum):  # noqa: UP042 - as text it is what it was in 0.3
     TIME = "t"
     POSITION = "p"
 
-    def dimension_type(self) -> str:
+    def dimension_type(self) -> DimensionType:
         """Return the type of the axis."""
         return STANDARD_TYPES[self.value]
 
@@ -86,14 +92,14 @@ def dims_from_standard_axes(
     dims = []
     for name, size in sizes.items():
         axis = StandardAxis(name)
-        whole = size is None or isinstance(as_whole(size), int)
+        count = as_whole(size)
         default = None if axis in (StandardAxis.POSITION, StandardAxis.X, StandardAxis.Y) else 1
         if axis in (StandardAxis.X, StandardAxis.Y) and isinstance(size, int):
             default = size
         dims.append(
             axis.to_dimension(
-                count=size if whole else None,
-                coords=None if whole else size,
+                count=count if isinstance(count, int) else None,
+                coords=None if size is None or isinstance(count, int) else size,  # type: ignore[arg-type]
                 chunk_size=chunks.get(axis, default),
                 shard_size_chunks=shards.get(axis),
             )

@@ -316,7 +316,7 @@ class TestBeforeAnythingExists:
             ow.write(plan_of(), [], 3)  # type: ignore[arg-type]
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(ow.PlanError, match="must be one of 'tensorstore'.*; got 'tensorflow'"):
+        with pytest.raises(ow.PlanError, match=r"must be one of 'tensorstore'.*; got 'tensorflow'"):
             ow.write(plan_of(), [], "tensorflow")
 
     def test_a_writer_of_the_other_format(self, tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_a_forgotten_stream_is_closed_with_a_warning() -> None:
     writer = Recorder()
     stream = ow.Stream(plan_of(), writer)
     stream.append(frame(0))
-    with pytest.warns(ResourceWarning, match="was not closed"):
+    with pytest.warns(ResourceWarning, match="was not closed"):  # noqa: PT031 - the last reference goes, then the cycle
         del stream
         gc.collect()
     assert writer.calls == ["open", "flush", "close"]
