@@ -2,14 +2,21 @@
 
 from ome_writers._version import __version__
 from ome_writers.assembly import Assembly, assemble, peak_bytes
+from ome_writers.deprecated import PositionDimension
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
+from ome_writers.events import CoordUpdate
+from ome_writers.files import dump, load, load_plan, save_plan, save_table
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.plan import Location, Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
-from ome_writers.shell import Stream, create_stream, write
+from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
+from ome_writers.stream import Stream
+from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
+from ome_writers.view import StreamView, open_view
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 __all__ = [
@@ -20,11 +27,13 @@ __all__ = [
     "Capabilities",
     "Channel",
     "Codec",
+    "CoordUpdate",
     "Dimension",
     "Document",
     "FrameError",
     "Layout",
     "Location",
+    "OMEStream",
     "OmeTiffFormat",
     "OmeZarrFormat",
     "Outcome",
@@ -33,12 +42,14 @@ __all__ = [
     "PlanExhausted",
     "Plate",
     "Position",
+    "PositionDimension",
     "Problem",
     "ScratchFormat",
     "SettingsError",
     "Stamp",
     "StandardAxis",
     "Stream",
+    "StreamView",
     "WriteError",
     "Writer",
     "__version__",
@@ -47,7 +58,15 @@ __all__ = [
     "create_stream",
     "dims_from_standard_axes",
     "documents",
+    "dump",
+    "dumps",
+    "load",
+    "load_plan",
+    "loads",
+    "open_view",
     "peak_bytes",
+    "save_plan",
+    "save_table",
     "unmet",
     "write",
 ]

@@ -30,7 +30,7 @@ OPENS: Final = 1
 CLOSES: Final = 2
 """The row is the last planned one of its block."""
 GROWS: Final = 4
-"""The row is the first in its array to need this much of the axis without end."""
+"""The row may be the first in its array to need this much of the axis without end; never in a plan with an end."""
 HOLES: Final = 8
 """The row opens a block of which some places are never planned, so that they must be filled."""
 
@@ -112,7 +112,16 @@ class Assembly:
 
 
 def assemble(plan: Plan, unit: Unit) -> Assembly:
-    """Return how the frames of a plan make up blocks of a unit; pure, and costs one cycle of the plan."""
+    """Return how the frames of a plan make up blocks of a unit; pure, and costs one cycle of the plan.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 5, "y": 8, "x": 8}, chunk_shapes={"t": 2})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> assemble(plan, "chunk").rows(0, 5)["slot"].tolist()
+    [0, 1, 0, 1, 0]
+    """
     cutter = _Cutter(plan, unit)
     if not plan.segments:
         return Assembly(plan, unit, (), ())
@@ -127,7 +136,16 @@ def assemble(plan: Plan, unit: Unit) -> Assembly:
 
 
 def peak_bytes(plan: Plan, unit: Unit) -> int:
-    """Return the most bytes that buffers take in a run whose writer wants blocks of a unit."""
+    """Return the most bytes that buffers take in a run whose writer wants blocks of a unit.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 5, "c": 3, "y": 8, "x": 8}, chunk_shapes={"t": 2})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> peak_bytes(plan, "chunk")  # three chunks of two frames are open at a time
+    384
+    """
     return assemble(plan, unit).peak_bytes
 
 

@@ -100,8 +100,16 @@ def as_plain(value: object) -> Any:
 
 
 def as_path(value: object) -> Any:
-    """Cast path objects to text."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    """Cast path objects to text, and drop the slash that completion in a terminal puts behind a folder."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if (
+        isinstance(text, str)
+        and len(text) > 1
+        and text.endswith(("/", "\\"))
+        and not text.endswith(("://", ":\\", ":/"))
+    ):
+        return text.rstrip("/\\") or text[:1]
+    return text
 
 
 def as_dtype(value: object) -> Any:

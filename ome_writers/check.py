@@ -3,7 +3,7 @@
 A rule is a generator function: it takes the object and yields a `Problem` for each thing that it finds. Rules run over
 values as they came, good or bad; a rule that asks for a value in which an earlier rule found a fault is skipped (and
 only that rule), so no problem hides another and none is reported twice. `settings.py` runs the rules of its own
-object in every constructor, `compile` adds those of `rules.READY`.
+object in every constructor, `compile` adds those of `acquisition_rules.READY`.
 
 Here are the runner and the rules of one value, made to measure; `rules.py` says which rules each class has.
 """

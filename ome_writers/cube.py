@@ -11,8 +11,9 @@ such as `cube[3, :, -1]` becomes reads of stored arrays in three steps:
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ from ome_writers.images import frame_counts
 from ome_writers.layout import fan_out
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
+from ome_writers.records import JSON, Record
 
+Rectangle = tuple[slice, ...]
+"""A slice with a step of 1 for each axis of an array."""
 Wanted = int | range
 """What is wanted of a dimension: one element, which takes the dimension away, or several."""
 
@@ -45,7 +49,7 @@ class Cube:
     dtype: str
     fill_value: int
 
-    def sizes(self, extent: Sequence[int]) -> dict[str, Sequence[Any]]:
+    def coordinates(self, extent: Sequence[int]) -> dict[str, Sequence[Any]]:
         """Return the coordinates of each dimension as far as `extent` goes: names where there are any, else numbers."""
         return {
             name: range(size) if labels is None else list(labels[:size])
@@ -75,6 +79,46 @@ def cube_of(plan: Plan) -> Cube:
         dtype=spec.dtype,
         fill_value=spec.fill_value,
     )
+
+
+def described(plan: Plan) -> Record:
+    """Return what documents keep of the cube, so that it can be had back from a dataset.
+
+    That is `dimensions` in order of acquisition, the last two those of a frame, each with its `name`, `type`, planned
+    `count` (`None` without end) and, if its elements have names or places, `coords`; and the names of the `axes` of the
+    arrays, in storage order.
+    """
+    dimensions: list[JSON] = []
+    for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):
+        facts: Record = {"name": dim.name, "type": dim.type, "count": dim.count}
+        dimensions.append(facts if labels is None else facts | {"coords": list(labels)})
+    return {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
+
+
+def cube_from(facts: Mapping[str, Any], shapes: Sequence[Sequence[int]], dtype: str, fill_value: int = 0) -> Cube:
+    """Return the cube of a dataset from what `described` said of it, and the shapes of its arrays.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit each other.
+    """
+    try:
+        dims = list(facts["dimensions"])
+        names = tuple(str(dim["name"]) for dim in dims)
+        axes = tuple(names.index(str(name)) for name in facts["axes"])
+        counts = [dim["count"] for dim in dims]
+        labels = tuple(tuple(dim["coords"]) if "coords" in dim else None for dim in dims)
+        types = [dim["type"] for dim in dims]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"what the documents say of the dimensions cannot be understood: {error!r}") from None
+    for axis, dim in enumerate(axes):
+        counts[dim] = max(shape[axis] for shape in shapes)
+    fans = [dim for dim in range(len(names)) if dim not in axes]
+    fans.sort(key=lambda dim: types[dim] != "position")
+    if prod(counts[dim] for dim in fans) != len(shapes):
+        raise ValueError(f"the documents say {counts} of the dimensions {names}, but there are {len(shapes)} arrays")
+    return Cube(names, tuple(counts), labels, axes, tuple(fans), dtype, fill_value)
 
 
 def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
@@ -148,14 +192,9 @@ def resolve(key: object, cube: Cube, extent: Sequence[int], *, beyond: bool) -> 
 def _wanted(key: Any, name: str, size: int, limit: int | None) -> Wanted:
     if isinstance(key, slice):
         return range(*key.indices(size))
-    try:
-        if isinstance(key, (bool, np.bool_)):
-            raise TypeError
-        index = operator.index(key)
-    except TypeError:
-        raise IndexError(
-            f"only integers, slices and '...' are indices here; got {key!r:.80} for dimension {name!r}"
-        ) from None
+    if isinstance(key, (bool, np.bool_)) or not hasattr(key, "__index__") or getattr(key, "shape", None):
+        raise IndexError(f"only integers, slices and '...' are indices here; got {key!r:.80} for dimension {name!r}")
+    index = operator.index(key)
     found = index + size if index < 0 else index
     if found < 0 or (limit is not None and found >= limit):
         raise IndexError(f"index {index} is out of bounds for dimension {name!r} with size {size}")
@@ -202,8 +241,7 @@ def _numbered(wanted: Wanted) -> list[tuple[int, int]]:
 class Read:
     """A rectangle to read from an array, and where it goes in the piece."""
 
-    selection: tuple[slice, ...]
-    """Steps of 1."""
+    selection: Rectangle
     turn: tuple[int | slice, ...]
     """What to take of the rectangle, and which way round."""
     target: tuple[slice, ...]
@@ -220,27 +258,27 @@ def reads(wanted: Sequence[Wanted], shape: Sequence[int]) -> Iterator[Read]:
     >>> [read.selection for read in reads((range(5, -1, -1), range(8), range(8)), (4, 8, 8))]
     [(slice(0, 4, None), slice(0, 8, None), slice(0, 8, None))]
     """
-    frame = len(wanted) - 2
-    for parts in product(*(_cuts(one, size, axis < frame) for axis, (one, size) in enumerate(zip(wanted, shape)))):
+    loops = len(wanted) - 2
+    axes = enumerate(zip(wanted, shape, strict=True))
+    for parts in product(*[_cuts(one, size, is_loop=axis < loops) for axis, (one, size) in axes]):
         selection, turn, target = zip(*parts, strict=True)
         yield Read(selection, turn, tuple(part for part in target if part is not None))
 
 
-def _cuts(wanted: Wanted, size: int, is_loop: bool) -> list[tuple[slice, int | slice, slice | None]]:
+def _cuts(wanted: Wanted, size: int, *, is_loop: bool) -> list[tuple[slice, int | slice, slice | None]]:
+    """Return selection, turn and target along one axis, once for each rectangle."""
     if isinstance(wanted, int):
         return [(slice(wanted, wanted + 1), 0, None)] if wanted < size else []
-    first = next((place for place, index in enumerate(wanted) if index < size), len(wanted))
-    if wanted.step > 0:
-        first, stop = 0, len(range(wanted.start, min(wanted.stop, size), wanted.step))
-    else:
-        stop = len(wanted)
-    inside = wanted[first:stop]
+    step = wanted.step
+    # Going forwards the last ones may not be there, going backwards the first ones.
+    first = 0 if step > 0 else max(0, -((wanted.start - size + 1) // step))
+    inside = wanted[first:] if step < 0 else range(wanted.start, min(wanted.stop, size), step)
     if not inside:
         return []
-    if is_loop and abs(wanted.step) > 1:
+    if is_loop and abs(step) > 1:
         return [
             (slice(index, index + 1), slice(None), slice(place, place + 1))
             for place, index in enumerate(inside, start=first)
         ]
     low, high = min(inside[0], inside[-1]), max(inside[0], inside[-1])
-    return [(slice(low, high + 1), slice(None, None, wanted.step), slice(first, stop))]
+    return [(slice(low, high + 1), slice(None, None, step), slice(first, first + len(inside)))]

@@ -23,7 +23,13 @@ Verdict = Literal["running", "complete", "stopped", "failed"]
 
 @frozen
 class Document:
-    """A metadata document: where it goes, and what it says."""
+    """A metadata document: where it goes, and what it says.
+
+    Examples
+    --------
+    >>> Document("OME", "group", {"series": ["0", "1"]}).kind
+    'group'
+    """
 
     path: str
     """`group`: POSIX key of the zarr group. `xml`: key of the file. `comment`: key of the TIFF file that holds it."""
@@ -34,7 +40,14 @@ class Document:
 
 @frozen
 class Stamp:
-    """What documents need from the outer world: the time, and a UUID for each file."""
+    """What documents need from the outer world: the time, and a UUID for each file.
+
+    Examples
+    --------
+    >>> from datetime import timezone
+    >>> Stamp(datetime(2026, 11, 22, tzinfo=timezone.utc), ("0b6c1d1e-3f0a-4c2e-9a3e-2f8f0c9c1a11",)).now.year
+    2026
+    """
 
     now: datetime
     """When the acquisition began, with its time zone."""
@@ -45,7 +58,13 @@ class Stamp:
 
 @frozen(kw_only=True)
 class Outcome:
-    """What happened in a run: everything that the final documents need beside the plan."""
+    """What happened in a run: everything that the final documents need beside the plan.
+
+    Examples
+    --------
+    >>> Outcome(verdict="stopped", cursor=10, missing=np.array([3, 4])).frames
+    8
+    """
 
     verdict: Verdict = "running"
     cursor: int = 0
@@ -54,6 +73,8 @@ class Outcome:
     """Places in the plan, below `cursor` and ascending, whose frames did not come."""
     records: Mapping[int, Record] = Factory(dict)
     """Metadata that came with frames, by place in the plan."""
+    globals: Mapping[str, Record] = Factory(dict)
+    """Metadata of the whole acquisition, by namespace."""
     error: str | None = None
     writer: str = ""
     """Name of the writer that stored the pixels."""
@@ -70,15 +91,25 @@ def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Seque
     """Return all metadata documents of a dataset; without an outcome those of a run that has just begun.
 
     They describe the plan while the outcome's verdict is `running`, and after that what came.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 5, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> from datetime import datetime, timezone
+    >>> stamp = Stamp(datetime(2026, 11, 22, tzinfo=timezone.utc), ("0b6c1d1e-3f0a-4c2e-9a3e-2f8f0c9c1a11",))
+    >>> [(document.path, document.kind) for document in documents(plan, stamp)]
+    [('', 'group')]
     """
     outcome = outcome or Outcome()
     format_name = plan.settings.format.name
     if format_name == "ome-zarr":
-        from ome_writers.ngff import zarr_documents  # noqa: PLC0415 - not needed by those who only plan
+        from ome_writers.ngff import zarr_documents
 
         return zarr_documents(plan, stamp, outcome)
     if format_name == "ome-tiff":
-        from ome_writers.omexml import tiff_documents  # noqa: PLC0415 - not needed by those who only plan
+        from ome_writers.omexml import tiff_documents
 
         return tiff_documents(plan, stamp, outcome)
     return ()

@@ -52,25 +52,76 @@ class _ProblemsError(ValueError):
 
 
 class SettingsError(_ProblemsError):
-    """You described an acquisition that cannot be; `problems` lists every reason."""
+    """You described an acquisition that cannot be; `problems` lists every reason.
+
+    Examples
+    --------
+    >>> from ome_writers import Dimension, SettingsError
+    >>> try:
+    ...     Dimension(name="t", count=0, scale=-1)
+    ... except SettingsError as error:
+    ...     print(error)
+    count: must be at least 1; got 0
+    scale: must be greater than 0; got -1
+    """
 
 
 class PlanError(_ProblemsError):
-    """A writer cannot do a plan (said before anything is created); `problems` lists every reason."""
+    """A writer cannot do a plan (said before anything is created); `problems` lists every reason.
+
+    Examples
+    --------
+    >>> from ome_writers import PlanError
+    >>> from ome_writers.writer import writer_named
+    >>> try:
+    ...     writer_named("hdf5")
+    ... except PlanError as error:
+    ...     print(error.problems[0].kind)
+    unknown_writer
+    """
 
 
 class FrameError(ValueError):
-    """A frame, or its metadata, does not fit the plan; it took no place, and the next one may."""
+    """A frame, or its metadata, does not fit the plan; it took no place, and the next one may.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ome_writers import AcquisitionSettings, FrameError, compile, dims_from_standard_axes, write
+    >>> plan = compile(AcquisitionSettings(dtype="uint8", dimensions=dims_from_standard_axes({"t": 2, "y": 8, "x": 8})))
+    >>> try:
+    ...     write(plan, [np.zeros((8, 9), "uint8")])
+    ... except FrameError as error:
+    ...     print("refused")
+    refused
+    """
 
 
 class PlanExhausted(IndexError):  # noqa: N818 - says what is, as `StopIteration` does
-    """More frames came than were planned."""
+    """More frames came than were planned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ome_writers import AcquisitionSettings, PlanExhausted, compile, dims_from_standard_axes, write
+    >>> plan = compile(AcquisitionSettings(dtype="uint8", dimensions=dims_from_standard_axes({"t": 2, "y": 8, "x": 8})))
+    >>> try:
+    ...     write(plan, np.zeros((3, 8, 8), "uint8"))
+    ... except PlanExhausted:
+    ...     print("one too many")
+    one too many
+    """
 
 
 class WriteError(OSError):
     """The world failed (a full disk, a lost connection): the writer's own error is the `__cause__`.
 
     `frame` is the number of the first frame that is known to be affected, `None` where there is no such frame.
+
+    Examples
+    --------
+    >>> WriteError("no space left on device", frame=17).frame
+    17
     """
 
     def __init__(self, message: str, frame: int | None = None) -> None:

@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> AcquisitionSettings:
 
 
 def dump(settings: AcquisitionSettings, path: str | os.PathLike[str]) -> None:
-    """Write settings to a file: `.json`, `.toml`, `.yaml` or `.yml`; see `load`.
+    """Write settings to a file: `.json`, `.toml`, `.yaml` or `.yml`.
 
     Raises
     ------
@@ -55,6 +55,19 @@ def dump(settings: AcquisitionSettings, path: str | os.PathLike[str]) -> None:
         If the suffix is another one.
     OSError
         If it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "settings.yaml")
+    ...     dump(AcquisitionSettings(root_path="cells.ome.tiff", dtype="uint8"), path)
+    ...     print(path.read_text(), end="")
+    root_path: cells.ome.tiff
+    dtype: uint8
+    format:
+      name: ome-tiff
+      suffix: .ome.tiff
     """
     Path(path).write_bytes(serial.dumps(settings, _format(path)).encode())
 
@@ -89,6 +102,17 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         If it holds no plan, or one whose table does not fit its settings.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ome_writers import compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_plan(plan.rest(1), Path(folder, "rest.npz"))
+    ...     load_plan(Path(folder, "rest.npz")).table["frame"].tolist()
+    [1, 2]
     """
     from ome_writers.plan_file import plan_from_npz  # as above
 
@@ -107,6 +131,18 @@ def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:
         If the plan has no end.
     OSError
         If it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from ome_writers import compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"z": 2, "c": 2, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_table(plan, Path(folder, "table.npy"))
+    ...     np.load(Path(folder, "table.npy"))["index"].tolist()
+    [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
     from ome_writers.plan_file import table_to_npy  # as above
 

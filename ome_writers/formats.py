@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from ome_writers import rules
+from ome_writers import acquisition_rules
+from ome_writers.bridge import Bridged
 from ome_writers.casts import as_whole, split_suffix
-from ome_writers.check import Checked, Draft, build, shown
+from ome_writers.check import Draft, build, shown
 from ome_writers.errors import Problem
 
 
 @frozen(kw_only=True)
-class OmeZarrFormat(Checked):
+class OmeZarrFormat(Bridged):
     """Write OME-Zarr 0.5.
 
     Examples
@@ -23,7 +24,7 @@ class OmeZarrFormat(Checked):
     'data/cells.ome.zarr'
     """
 
-    _rules = rules.OME_ZARR
+    _rules = acquisition_rules.OME_ZARR
 
     name: Literal["ome-zarr"] = "ome-zarr"
     backend: str = "auto"
@@ -43,7 +44,7 @@ def _single_file(value: object) -> Any:
 
 
 @frozen(kw_only=True)
-class OmeTiffFormat(Checked):
+class OmeTiffFormat(Bridged):
     """Write OME-TIFF.
 
     Examples
@@ -52,7 +53,7 @@ class OmeTiffFormat(Checked):
     ('data/cells.ome.tiff', 'data/cells')
     """
 
-    _rules = rules.OME_TIFF
+    _rules = acquisition_rules.OME_TIFF
 
     name: Literal["ome-tiff"] = "ome-tiff"
     backend: str = "auto"
@@ -71,13 +72,13 @@ class OmeTiffFormat(Checked):
         stem, _ = split_suffix(root_path)
         return stem + self.suffix if self.is_single_file(num_positions) else stem
 
-    def is_single_file(self, num_images: int) -> bool:
-        """Return whether that many images go into one file."""
-        return self.prefer_single_file == "always" or (self.prefer_single_file == "auto" and num_images <= 1)
+    def is_single_file(self, num_positions: int) -> bool:
+        """Return whether the images of that many positions go into one file."""
+        return self.prefer_single_file == "always" or (self.prefer_single_file == "auto" and num_positions <= 1)
 
 
 @frozen(kw_only=True)
-class ScratchFormat(Checked):
+class ScratchFormat(Bridged):
     """Keep the data in memory, or in plain files if they are too large.
 
     Examples
@@ -86,7 +87,7 @@ class ScratchFormat(Checked):
     ScratchFormat(name='scratch', backend='scratch', max_memory_bytes=4294967296, suffix='', spill_to_disk=True)
     """
 
-    _rules = rules.SCRATCH
+    _rules = acquisition_rules.SCRATCH
 
     name: Literal["scratch"] = "scratch"
     backend: str = "scratch"
@@ -104,7 +105,7 @@ _FORMATS: dict[str, type[Format]] = {"ome-zarr": OmeZarrFormat, "ome-tiff": OmeT
 _FORMAT_WORDS = {"zarr": "ome-zarr", "tiff": "ome-tiff"} | {name: name for name in _FORMATS}
 _BACKEND_FORMATS = {
     backend: name
-    for name, backends in rules.BACKENDS.items()
+    for name, backends in acquisition_rules.BACKENDS.items()
     for backend in backends
     if backend not in ("auto", "direct")
 }

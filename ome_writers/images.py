@@ -202,6 +202,15 @@ def stage_of(position: Position) -> dict[str, float]:
     return {name: float(value) for name, value in known.items() if value is not None}
 
 
+def stage_axes(axes: Sequence[Axis]) -> dict[str, Axis]:
+    """Return along which axis of the arrays the stage's x, y and z go: by place, since their names are the user's."""
+    *others, y, x = axes
+    if (y.name.lower(), x.name.lower()) == ("x", "y"):
+        x, y = y, x
+    depth = [axis for axis in others if axis.dimension.type == "space"]
+    return {"x": x, "y": y} | ({"z": depth[0]} if depth else {})
+
+
 # ── counts over the frame table ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,16 +12,22 @@ Paths are POSIX keys below the root, good on a disk and on an object store. A po
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from itertools import product
+from math import prod
 from typing import Final, Literal
 
 from attrs import frozen
 
 from ome_writers.casts import split_suffix
+from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat
 from ome_writers.settings import AcquisitionSettings, Dimension, Position
 
 NGFF_VERSION: Final = "0.5"
+
+MOST_IMAGES: Final = 1_000_000
+"""More would fill the memory before anything could be said about them."""
 
 Unit = Literal["frame", "chunk", "shard"]
 """What a writer is handed: single frames, whole chunks, or whole shards (where there are any, else chunks)."""
@@ -29,7 +35,16 @@ Unit = Literal["frame", "chunk", "shard"]
 
 @frozen
 class Codec:
-    """How chunks (or TIFF pages) are compressed: a name from `rules.COMPRESSIONS` and a level, if not the usual one."""
+    """How chunks (or TIFF pages) are compressed: by name, and with a level if it is not the usual one.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"y": 8, "x": 8})
+    >>> settings = AcquisitionSettings(root_path="a.zarr", dtype="uint8", dimensions=dims, compression="zstd")
+    >>> compile(settings).layout.arrays[0].codec
+    Codec(name='zstd', level=None)
+    """
 
     name: str
     level: int | None = None
@@ -37,7 +52,17 @@ class Codec:
 
 @frozen
 class ArraySpec:
-    """An n-dimensional array: its place, shape and storage. Axes are in storage order and end with those of a frame."""
+    """An n-dimensional array: its place, shape and storage. Axes are in storage order and end with those of a frame.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 5, "c": 2, "y": 8, "x": 8}, chunk_shapes={"t": 2})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> spec = plan.layout.arrays[0]
+    >>> spec.dimension_names, spec.shape, spec.chunk_shape
+    (('t', 'c', 'y', 'x'), (5, 2, 8, 8), (2, 1, 8, 8))
+    """
 
     path: str
     """POSIX key below the root: of the zarr array, or of the TIFF file (`""`: the root is that file)."""
@@ -65,7 +90,16 @@ class ArraySpec:
 
 @frozen
 class Layout:
-    """All arrays of a dataset, and the groups that hold them."""
+    """All arrays of a dataset, and the groups that hold them.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"p": ["A1", "B2"], "t": 5, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> plan.layout.groups
+    ('', 'OME', '0', '1')
+    """
 
     arrays: tuple[ArraySpec, ...]
     groups: tuple[str, ...]
@@ -84,6 +118,11 @@ def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple
 
     Both formats have room for one axis of time, one of channels (or, in its place, a custom one) and one of space
     beside a frame's (NGFF 0.5, "axes"; OME-XML 2016-06, `Pixels`). Scratch arrays may have any axes.
+
+    Raises
+    ------
+    SettingsError
+        If they would choose among more than `MOST_IMAGES`.
     """
     dims = settings.storage_index_dimensions
     positions = tuple(dim for dim in settings.dimensions[:-2] if dim.type == "position")
@@ -97,7 +136,12 @@ def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple
         role = str(dim.type) if dim.type in ("time", "space") else "channel"
         axes.setdefault(role, dim)
     kept = tuple(dim for dim in dims if dim in axes.values())
-    return kept, positions + tuple(dim for dim in settings.index_dimensions if dim not in kept)
+    fans = positions + tuple(dim for dim in settings.index_dimensions if dim not in kept)
+    if (images := prod(dim.count or 1 for dim in fans)) > MOST_IMAGES:
+        names = ", ".join(repr(dim.name) for dim in fans)
+        message = f"there may be at most {MOST_IMAGES} images; {names} would make {images}"
+        raise SettingsError([Problem(("dimensions",), "unsupported", message)])
+    return kept, fans
 
 
 def block_shape(spec: ArraySpec, unit: Unit) -> tuple[int, ...]:
@@ -168,7 +212,7 @@ def _places(
     if isinstance(settings.format, OmeZarrFormat):
         return _zarr_places(settings, settings.format, fans, combinations)
     if isinstance(settings.format, OmeTiffFormat):
-        if settings.format.is_single_file(len(combinations)):
+        if settings.format.is_single_file(len(settings.positions)):
             return (), [""] * len(combinations)
         stem = posixpath.basename(split_suffix(settings.root_path.replace("\\", "/"))[0])
         return (), [f"{stem}_p{image:03}{settings.format.suffix}" for image in range(len(combinations))]
@@ -181,35 +225,45 @@ def _zarr_places(
     fans: tuple[Dimension, ...],
     combinations: list[tuple[int, ...]],
 ) -> tuple[tuple[str, ...], list[str]]:
-    positions = settings.positions
-    images = []
-    fields: dict[tuple[str | None, str | None], int] = {}
     axis = next((index for index, dim in enumerate(fans) if dim.type == "position"), None)
-    for image, indices in enumerate(combinations):
-        position = positions[indices[axis] if axis is not None else 0]
-        if settings.plate is not None:
-            well = (position.plate_row, position.plate_column)
-            field = fields[well] = fields.get(well, -1) + 1
-            leaf = position.name if format_.group_names == "position" and len(fans) == 1 else str(field)
-            images.append(f"{position.plate_row}/{position.plate_column}/{leaf}")
-        elif not fans or len(combinations) == 1:
-            images.append("")
-        else:
-            images.append(
-                _series_name(position) if format_.group_names == "position" and len(fans) == 1 else str(image)
-            )
+    positions = [settings.positions[0 if axis is None else indices[axis]] for indices in combinations]
+    # A name is enough only where nothing but the position chooses an image.
+    named = format_.group_names == "position" and len(fans) == 1
     parents = [""]
     if settings.plate is not None:
-        for image_path in images:
-            row, column, _ = image_path.split("/")
-            parents += [row, f"{row}/{column}"]
-    elif images != [""]:
+        images = _fields(positions, named=named)
+        parents += [parent for path in images for parent in (path.split("/")[0], posixpath.dirname(path))]
+    elif len(combinations) == 1:
+        images = [""]
+    else:
+        images = [_series_name(position) if named else str(image) for image, position in enumerate(positions)]
         parents.append("OME")
+    _refuse_doubles(images)
     groups = tuple(dict.fromkeys([*parents, *images]))
-    return groups, [posixpath.join(image_path, "0") for image_path in images]
+    return groups, [posixpath.join(image, "0") for image in images]
+
+
+def _fields(positions: list[Position], *, named: bool) -> list[str]:
+    """Return the path of each position on a plate: row, column, and its number (or name) in the well."""
+    before: Counter[str] = Counter()
+    paths = []
+    for position in positions:
+        well = f"{position.plate_row}/{position.plate_column}"
+        paths.append(f"{well}/{position.name if named else before[well]}")
+        before[well] += 1
+    return paths
 
 
 def _series_name(position: Position) -> str:
     if position.grid_row is None:
         return position.name
     return f"{position.name}_{position.grid_row}_{position.grid_column}"
+
+
+def _refuse_doubles(images: list[str]) -> None:
+    """Refuse names that would put two images, or an image and the group `OME`, into one folder on some file system."""
+    folders = Counter(path.casefold() for path in images)
+    doubles = [path for path, count in folders.items() if count > 1 or path == "ome"]
+    if doubles:
+        message = f"positions cannot name the groups: more than one thing would be called {doubles[0]!r}; use 'number'"
+        raise SettingsError([Problem(("format", "group_names"), "conflict", message)])

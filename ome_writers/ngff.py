@@ -9,7 +9,9 @@ What NGFF has no words for stands beside it, under `ome_writers`:
 
 in the root group, for the whole dataset
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`; `coordinates` of
-    the axes that scale and translation cannot say; `channels` with their wavelengths (nm) and fluorophores.
+    the axes that scale and translation cannot say; `channels` with their wavelengths (nm) and fluorophores. And, for
+    those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube.described`), and the paths of
+    the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position; `frame_metadata`, a list of what came with its frames, each with the
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 
 from ome_writers import ngff_models as ngff
 from ome_writers._version import __version__
+from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.images import (
     Axis,
@@ -40,6 +43,7 @@ from ome_writers.images import (
     ranges,
     rows_at,
     shapes_of,
+    stage_axes,
     stage_of,
     tally,
 )
@@ -70,6 +74,7 @@ def zarr_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> tuple[Document
         groups["OME"] = {"ome": ngff.as_json(ngff.Ome(series=tuple(paths)))}
     facts = groups[""].get("ome_writers", {})
     groups[""]["ome_writers"] = _dataset_facts(plan, outcome, axes) | (facts if isinstance(facts, dict) else {})
+    groups[""] |= outcome.globals
     made = [Document(path, "group", attributes) for path, attributes in groups.items()]
     if "OME" in groups and plan.settings.plate is None:
         made.append(Document("OME/METADATA.ome.xml", "xml", metadata_xml(plan, stamp, outcome)))
@@ -80,12 +85,10 @@ def zarr_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> tuple[Document
 
 
 def _multiscale(image: Image, axes: Sequence[Axis]) -> ngff.Multiscale:
-    stage = stage_of(image.position)
-    scale, translation = [], []
-    for axis in axes:
-        is_space = axis.dimension.type == "space"
-        scale.append(axis.scale or 1.0)
-        translation.append(axis.origin + (stage.get(axis.name.lower(), 0.0) if is_space else 0.0))
+    stage, along = stage_of(image.position), stage_axes(axes)
+    moved = {along[name].name: place for name, place in stage.items() if name in along}
+    scale = [axis.scale or 1.0 for axis in axes]
+    translation = [axis.origin + moved.get(axis.name, 0.0) for axis in axes]
     steps = [ngff.Transformation("scale", scale=tuple(scale))]
     if any(translation):
         steps.append(ngff.Transformation("translation", translation=tuple(translation)))
@@ -164,6 +167,8 @@ def _dataset_facts(plan: Plan, outcome: Outcome, axes: Sequence[Axis]) -> Record
     facts["missing"] = _missing(rows_at(plan, outcome.missing)["frame"])
     if outcome.error is not None:
         facts["error"] = outcome.error
+    facts |= described(plan)
+    facts["arrays"] = [spec.path for spec in plan.layout.arrays]
     if coordinates := _coordinates(axes):
         facts["coordinates"] = coordinates
     if channels := _channels(plan):

@@ -20,6 +20,7 @@ from typing import Final, overload
 from attrs import evolve, frozen
 
 from ome_writers._version import __version__
+from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.formats import OmeTiffFormat
 from ome_writers.images import (
@@ -40,6 +41,7 @@ from ome_writers.omexml_planes import (
     Annotations,
     Pages,
     annotate,
+    encode,
     pages_of,
     planes,
     stage_units,
@@ -54,7 +56,8 @@ from ome_writers.records import Record
 
 RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
-(absent without end), `missing` (numbers of frames, `3-5 9`) and `error`."""
+(absent without end), `missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition
+and `axes` (see `cube.described`)."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
@@ -154,6 +157,8 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
         images = _with_pages(images, every)
     annotations: Annotations = {}
     run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome))
+    for namespace, values in outcome.globals.items() if in_tiff else ():
+        annotate(annotations, namespace, values, encode)
     date = stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     common = _common(axes, _PIXEL_TYPES.get(plan.layout.arrays[0].dtype, plan.layout.arrays[0].dtype))
     records = outcome.records
@@ -207,7 +212,7 @@ def _run(plan: Plan, outcome: Outcome) -> Record:
         facts["missing"] = " ".join(str(first) if first == last else f"{first}-{last}" for first, last in missing)
     if outcome.error is not None:
         facts["error"] = outcome.error
-    return facts
+    return facts | {name: encode(value) for name, value in described(plan).items()}
 
 
 # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from ome_writers.documents import Outcome
-from ome_writers.images import Axis, Image, stage_of
+from ome_writers.images import Axis, Image, stage_axes, stage_of
 from ome_writers.markup import attributes, element, escaped
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
@@ -129,10 +129,10 @@ def symbol(unit: str | None) -> str | None:
 
 
 def stage_units(axes: Sequence[Axis]) -> dict[str, str | None]:
-    """Return the units of the stage's coordinates: those of the axes x, y and z; without an axis z, that of x."""
-    by_name = {axis.name.lower(): axis.dimension.unit for axis in axes if axis.dimension.type == "space"}
-    x = by_name.get("x", axes[-1].dimension.unit)
-    return {"x": symbol(x), "y": symbol(by_name.get("y", axes[-2].dimension.unit)), "z": symbol(by_name.get("z", x))}
+    """Return the units of the stage's coordinates: those of the axes they go along; without an axis z, that of x."""
+    along = stage_axes(axes)
+    units = {name: along.get(name, along["x"]).dimension.unit for name in "xyz"}
+    return {name: symbol(unit) for name, unit in units.items()}
 
 
 def surroundings(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> Surroundings:
@@ -222,7 +222,7 @@ def annotate(
             for key, value in values.items()
         ]
     )
-    number = annotations.setdefault(f' Namespace="{namespace}"><Value>{pairs}</Value>', len(annotations))
+    number = annotations.setdefault(f' Namespace="{escaped(namespace)}"><Value>{pairs}</Value>', len(annotations))
     return f'<AnnotationRef ID="Annotation:{number}"/>'
 
 
@@ -245,7 +245,7 @@ def map_text(value: JSON) -> str:
     """
     if type(value) is str and not _reads_as_json(value):
         return value
-    return _encode(value)
+    return encode(value)
 
 
 def _reads_as_json(text: str) -> bool:
@@ -265,5 +265,5 @@ def _not_json(constant: str) -> NoReturn:
 
 _NUMBERS: Final = frozenset({int, float})
 _FIRST: Final = frozenset('"[{-0123456789tfn')
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _decode: Any = json.JSONDecoder(parse_constant=_not_json).decode

@@ -117,6 +117,8 @@ def ordered(loops: Sequence[Dimension], fans: Sequence[Dimension], axes: Sequenc
     """
     if not loops:
         return (Segment(_rows(np.zeros((1, 0), np.int64), (), len(axes))),)
+    if (level := next((level for level, dim in enumerate(loops) if dim.tours), None)) is not None:
+        return _in_tours(loops, level, fans, axes)
     counts = [1 if dim.count is None else dim.count for dim in loops]
     endless = loops[0].count is None
     steps = [_step(dim, fans, axes) for dim in loops]
@@ -131,6 +133,30 @@ def ordered(loops: Sequence[Dimension], fans: Sequence[Dimension], axes: Sequenc
     twice = tuple(2 * part for part in steps[0])
     whole = Segment(pair, (_loop(twice, None if endless else counts[0] // 2, 2 * each),))
     return (whole,) if endless else tuple(cut(whole, 0, counts[0] // 2 * 2 * each)) + _odd(whole, counts[0], each)
+
+
+def _in_tours(
+    loops: Sequence[Dimension], level: int, fans: Sequence[Dimension], axes: Sequence[Dimension]
+) -> tuple[Segment, ...]:
+    """Return the frame table of loops of which the one at `level` goes from tour to tour."""
+    outer, places, inner = loops[:level], loops[level], loops[level + 1 :]
+    turn = next((k + 1 for k, dim in enumerate(inner) if dim.name == places.tours_within), len(inner))
+    step = np.array(_step(places, fans, axes))
+    segments: list[Segment] = []
+    frames = before = 0
+    for size in places.tours or ():
+        tour = Dimension(name=places.name, type="position", count=size)
+        members = ordered((*inner[:turn], tour, *inner[turn:]), [tour if fan is places else fan for fan in fans], axes)
+        segments += moved(members, _loop(tuple((before * step).tolist()), None, frames), 1)
+        frames += sum(segment.frames or 0 for segment in members)
+        before += size
+    if all(dim.count == 1 for dim in outer):
+        return tuple(segments)
+    body = np.concatenate([expand(segment, 0, segment.frames or 0) for segment in segments])
+    counts = [dim.count for dim in outer]
+    around = [frames * prod(count or 1 for count in counts[k + 1 :]) for k in range(level)]
+    steps = [_step(dim, fans, axes) for dim in outer]
+    return (Segment(body, tuple(map(_loop, steps, counts, around))),)
 
 
 def _odd(pairs: Segment, count: int, each: int) -> tuple[Segment, ...]:

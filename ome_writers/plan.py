@@ -7,28 +7,37 @@ of the plan, counted from 0; in a plan made by `compile` it is also the number o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from math import prod
 
 import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
-from ome_writers import rules
+from ome_writers import acquisition_rules
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Layout, Unit, block_shape, fan_out, lay_out
 from ome_writers.order import Rows, Segment, cut, expand, ordered, reach, row_dtype
-from ome_writers.settings import AcquisitionSettings, Dimension
-
-Index = int | str | slice | Sequence[int | str]
+from ome_writers.selection import Index, resolve, selected
+from ome_writers.settings import AcquisitionSettings, by_ngff_rule
 
 
 @frozen
 class Location:
-    """Where one frame goes; as text it says so to people."""
+    """Where one frame goes; as text it says so to people.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 4, "p": ["A1", "B2"], "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> plan.locate(3).path, plan.locate(3).index
+    ('1/0', (1,))
+    """
 
     frame: int
     position: int
@@ -191,18 +200,8 @@ class Plan:
         >>> plan.select(c="GFP", z=slice(1, None)).table["frame"].tolist()
         [4, 5, 10, 11]
         """
-        wanted = {name: _resolve(self.settings, name, index) for name, index in indices.items()}
-        kept = []
-        for segment in self.segments:
-            open_up = _bounded(segment, self._columns, wanted)
-            for piece in _written_out(open_up, self._columns, wanted):
-                rows = piece.rows
-                keep = np.ones(len(rows), bool)
-                for name, allowed in wanted.items():
-                    keep &= np.isin(self._column(rows, name), allowed)
-                if keep.any():
-                    kept.append(evolve(piece, rows=rows[keep]))
-        return evolve(self, segments=tuple(kept))
+        wanted = {name: resolve(self.settings, name, index) for name, index in indices.items()}
+        return evolve(self, segments=selected(self.segments, self._columns, wanted, self._column))
 
     def split(self, parts: int, unit: Unit = "shard") -> tuple[Plan, ...]:
         """Return the plan cut into at most `parts` plans that share no block, of about equal size.
@@ -213,7 +212,7 @@ class Plan:
         Raises
         ------
         PlanError
-            If the plan has no end.
+            If the plan has no end, or no part is asked for.
 
         Examples
         --------
@@ -223,6 +222,8 @@ class Plan:
         >>> [part.table["frame"].tolist() for part in plan.split(2)]
         [[0, 1, 2, 3], [4, 5]]
         """
+        if parts < 1:
+            raise PlanError([Problem(("parts",), "invalid_value", f"must be at least 1; got {parts}")])
         if self.frames is None:
             raise PlanError([Problem(("dimensions", 0, "count"), "unsupported", "a plan without end cannot be split")])
         table = self.table
@@ -276,11 +277,22 @@ class Plan:
         end = self.frames if stop is None else stop
         if end is None:
             raise IndexError("a plan without end has no last row; say where to stop")
+        if self.frames is None and end > (limit := self._most_frames):
+            raise IndexError(f"indices are 32 bits wide, which lasts for {limit} frames of this plan; got {end}")
         if not 0 <= start <= end or (self.frames is not None and end > self.frames):
             raise IndexError(
                 f"the plan has {self.frames if self.frames is not None else 'endless'} rows; got {start} to {end}"
             )
         return end
+
+    @cached_property
+    def _most_frames(self) -> int:
+        """How many frames of a plan without end have indices that fit their columns."""
+        last = self.segments[-1]
+        axis = int(np.argmax(last.loops[0].index))
+        largest = int(last.rows["index"][:, axis].max())
+        rounds = (np.iinfo(np.int32).max - largest) // last.loops[0].index[axis] + 1
+        return self._starts[-1] + rounds * len(last.rows) * prod(loop.repeats or 1 for loop in last.loops[1:])
 
     def _within(self, start: int, stop: int) -> Iterable[tuple[Segment, int, int]]:
         """Yield the segments that a stretch touches, and the stretch within each."""
@@ -318,6 +330,8 @@ def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of 
     Pure and deterministic: the same settings give the same plan, whatever is installed. Costs the inner loops, not
     the frames.
 
+    Warns where a `storage_order` is asked for that OME-Zarr's rule for the order of axes forbids.
+
     Raises
     ------
     SettingsError
@@ -330,63 +344,10 @@ def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of 
     >>> compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint16", dimensions=dims))
     <Plan: 200000 frames in 2 arrays>
     """
-    require(settings, (), rules.READY)
+    require(settings, (), acquisition_rules.READY)
     axes, fans = fan_out(settings)
+    if settings.format.name == "ome-zarr" and axes != by_ngff_rule(axes):
+        # NGFF 0.5, "axes": "MUST be ordered by type".
+        message = "OME-Zarr 0.5 wants axes in the order time, channel, space; storage_order asks for"
+        warnings.warn(f"{message} {', '.join(dim.name for dim in axes)}, which some readers will refuse", stacklevel=2)
     return Plan(settings=settings, layout=lay_out(settings), segments=ordered(settings.dimensions[:-2], fans, axes))
-
-
-def _resolve(settings: AcquisitionSettings, name: str, index: Index) -> NDArray[np.int64]:
-    """Return the indices along the dimension `name` that `index` means."""
-    dim = next((dim for dim in settings.dimensions[:-2] if dim.name == name), None)
-    if dim is None:
-        names = ", ".join(repr(dim.name) for dim in settings.dimensions[:-2])
-        raise PlanError([Problem((name,), "unknown", f"must be a dimension of the plan: {names or 'it has none'}")])
-    if isinstance(index, slice):
-        if dim.count is None and (index.stop is None or index.stop < 0 or (index.start or 0) < 0):
-            raise PlanError([Problem((name,), "unsupported", f"has no end, so a slice of it needs one; got {index}")])
-        return np.arange(*index.indices(index.stop if dim.count is None else dim.count))
-    items = [index] if isinstance(index, (int, str, np.integer)) else list(index)
-    return np.array([found for item in items for found in _indices(dim, item)], np.int64)
-
-
-def _indices(dim: Dimension, item: int | str) -> list[int]:
-    """Return what an index or a name stands for: positions in different wells may share a name."""
-    if isinstance(item, str):
-        names = [getattr(coord, "name", coord) for coord in dim.coords or ()]
-        if item not in names:
-            raise PlanError([Problem((dim.name,), "unknown", f"must be one of {names}; got {item!r}")])
-        return [number for number, name in enumerate(names) if name == item]
-    if item < -(dim.count or 0) or (dim.count is not None and item >= dim.count):
-        raise PlanError([Problem((dim.name,), "unknown", f"must be below {dim.count}; got {item}")])
-    return [item + (dim.count or 0) if item < 0 else int(item)]
-
-
-def _bounded(segment: Segment, columns: dict[str, tuple[str, int]], wanted: dict[str, NDArray[np.int64]]) -> Segment:
-    """Return the segment with an end, if what is wanted of its endless dimension has one."""
-    if segment.frames is not None:
-        return segment
-    outer = segment.loops[0]
-    for name, allowed in wanted.items():
-        column, axis = columns[name]
-        if column == "index" and outer.index[axis]:
-            repeats = int(allowed.max(initial=-1)) // outer.index[axis] + 1
-            return evolve(segment, loops=(evolve(outer, repeats=max(repeats, 1)), *segment.loops[1:]))
-    return segment
-
-
-def _written_out(
-    segment: Segment, columns: dict[str, tuple[str, int]], wanted: dict[str, NDArray[np.int64]]
-) -> list[Segment]:
-    """Return the segment with every loop written out that moves a wanted column, so that its rows can be masked."""
-
-    def moves(loop: Any) -> bool:
-        places = [columns[name] for name in wanted]
-        return any(loop.index[axis] if column == "index" else getattr(loop, column) for column, axis in places)
-
-    depth = max((level + 1 for level, loop in enumerate(segment.loops) if moves(loop)), default=0)
-    if not depth:
-        return [segment]
-    # An endless loop never moves a wanted column here: `_bounded` has given it an end.
-    kept = segment.loops[:1] if segment.frames is None else ()
-    inner = evolve(segment, loops=segment.loops[len(kept) :])
-    return [Segment(expand(inner, 0, inner.frames or 0), kept)]

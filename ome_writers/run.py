@@ -7,17 +7,19 @@ Where a frame goes, when a block opens and closes and in which buffer it lies, i
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
 from ome_writers.assembly import CLOSES, GROWS, HOLES, OPENS, assemble
-from ome_writers.documents import Outcome, Stamp, Verdict, documents
+from ome_writers.cube import Rectangle
+from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
+from ome_writers.edits import Edits, edited
 from ome_writers.errors import FrameError, PlanExhausted, WriteError
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
@@ -43,10 +45,40 @@ class _OpenBlock:
     pixels: NDArray[Any]
     """Shape (slots, y, x), in a buffer that other blocks use before and after."""
     frames: list[int] = field(factory=list)
+    """Numbers of the frames that came."""
+    places: list[int] = field(factory=list)
+    """Their places in the plan."""
     slots: list[int] = field(factory=list)
+    """Slots that hold a frame, or were filled since none will come."""
+
+    def seen_through(self, selection: Rectangle, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels of a selection with those of the frames that have come to here."""
+        index = np.array(np.unravel_index(np.array(self.slots, np.int64), self.extent)).T + self.start
+        first = [part.start for part in selection]
+        places = (index - first[:-2]).tolist()
+        pixels = pixels if pixels.flags.writeable else pixels.copy()
+        for slot, place in zip(self.slots, places, strict=True):
+            if all(0 <= at < size for at, size in zip(place, pixels.shape, strict=False)):
+                pixels[tuple(place)] = self.pixels[slot][selection[-2:]]
+        return pixels
 
     def block(self) -> Block:
         return Block(self.frames, self.array, self.start, self.pixels.reshape(*self.extent, *self.pixels.shape[1:]))
+
+
+def fitted(plan: Plan, place: int, frame: Any) -> NDArray[Any]:
+    """Return a frame as a plain array in the machine's byte order, if that is all that keeps it from fitting its place.
+
+    Raises
+    ------
+    FrameError
+        If its shape or dtype is not the planned one.
+    """
+    spec = plan.layout.arrays[int(plan.rows(place, place + 1)["array"][0])]
+    shape, dtype, came = spec.shape[-2:], np.dtype(spec.dtype), np.asarray(frame)
+    if came.shape == shape and came.dtype.newbyteorder("=") == dtype:
+        return np.asarray(came, dtype)
+    raise FrameError(f"{plan.locate(place)}: expected {shape} {dtype}; got {came.shape} {came.dtype}")
 
 
 class Run:
@@ -60,9 +92,14 @@ class Run:
         self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
         self._write = writer.write
         self.cursor = 0
+        """How many places of the plan the run has gone through; other threads may read it at any time."""
         self.records: dict[int, Record] = {}
+        self.globals: dict[str, Record] = {}
+        """Metadata of the whole acquisition, by namespace."""
+        self.edits = Edits()
         self.outcome: Outcome | None = None
-        self._missing: list[range] = []
+        self.skipped: list[range] = []
+        """Places that were gone past, a stretch for each call."""
         self._assembly = assemble(plan, writer.capabilities.unit)
         self._buffers: dict[int, NDArray[np.uint8]] = {}
         self._open: dict[int, _OpenBlock] = {}
@@ -76,21 +113,20 @@ class Run:
         self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
         self._lead = (None,) * (len(arrays[0].shape) - 2)
         self._failure: WriteError | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._ahead: list[_Step] = []
-        self._behind = 0
-        """Place of the first step ahead."""
+        self._next = 0
+        """Which of the steps ahead comes next."""
 
     def take(self, frame: NDArray[Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Store the next frame. Whatever is refused takes no place: the cursor moves last."""
-        with self._lock:
-            place = self.cursor
+        with self.lock:
             try:
-                number, array, shape, dtype, index, buffer, slot, flags = self._ahead[place - self._behind]
+                number, array, shape, dtype, index, buffer, slot, flags = self._ahead[self._next]
             except IndexError:
                 number, array, shape, dtype, index, buffer, slot, flags = self._look_ahead()
             if type(frame) is not np.ndarray or frame.dtype != dtype or frame.shape != shape:
-                frame = self._fitting(frame, shape, dtype)
+                frame = fitted(self.plan, self.cursor, frame)
             record = self._record(metadata) if metadata else None
             try:
                 if flags & GROWS:
@@ -103,43 +139,44 @@ class Run:
                     block = self._opened(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
                     block.pixels[slot] = frame
                     block.frames.append(number)
+                    block.places.append(self.cursor)
                     block.slots.append(slot)
                     if flags & CLOSES:
                         self._hand_over(buffer)
             except Exception as error:
-                raise self._failed(error, place) from error
+                raise self._failed(error, self.cursor) from error
             if record is not None:
-                self.records[place] = record
-            self.cursor = place + 1
+                self.records[self.cursor] = record
+            self._next += 1
+            self.cursor += 1
 
     def skip(self, frames: int = 1) -> None:
         """Go past frames that will not come."""
         if frames < 1:
             raise ValueError(f"frames must be at least 1; got {frames}")
-        with self._lock:
+        with self.lock:
             end = self.cursor + frames
             if self.outcome is None and self.plan.frames is not None and end > self.plan.frames:
                 raise self._exhausted(f"skip {frames} frames")
             first = self.cursor
             try:
                 while self.cursor < end:
-                    place = self.cursor
-                    ahead = place - self._behind
-                    step = self._ahead[ahead] if ahead < len(self._ahead) else self._look_ahead()
+                    step = self._ahead[self._next] if self._next < len(self._ahead) else self._look_ahead()
                     try:
                         self._pass(step)
                     except Exception as error:
-                        raise self._failed(error, place) from error
-                    self.cursor = place + 1
+                        raise self._failed(error, self.cursor) from error
+                    self._next += 1
+                    self.cursor += 1
             finally:
-                self._missing.append(range(first, self.cursor))
+                self.skipped.append(range(first, self.cursor))
 
     def close(self, error: BaseException | None = None) -> Outcome:
         """Drain, shrink the arrays to what came, and write the final documents; `error` is what ended the run early."""
-        with self._lock:
+        with self.lock:
             if self.outcome is not None:
                 return self.outcome
-            self._ahead, self._behind = [], self.cursor
+            self._forget_ahead()
             if self._failure is None:
                 try:
                     self._drain()
@@ -149,7 +186,7 @@ class Run:
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
             try:
-                self.writer.close(documents(self.plan, self.stamp, self.outcome))
+                self.writer.close(self.documents())
             except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
                 self.writer.abort()
                 if self._failure is None:
@@ -161,11 +198,60 @@ class Run:
 
     def abort(self) -> None:
         """Let go of everything; what stands on disk says that the run did not end."""
-        with self._lock:
+        with self.lock:
             if self.outcome is None:
-                self._ahead, self._behind = [], self.cursor
+                self._forget_ahead()
                 self.outcome = self._said("stopped", None)
                 self.writer.abort()
+
+    # ── what others ask while frames come, and after that ───────────────────────────────────────────────────────────
+
+    def shape(self, array: int) -> tuple[int, ...]:
+        """Return the shape that an array has by now."""
+        return self._shapes[array]
+
+    def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
+        """Return pixels that were taken, whether stored or in a block that is still open."""
+        with self.lock:
+            if self._failure is not None:
+                raise WriteError(f"nothing can be read after this: {self._failure}", self._failure.frame)
+            pixels = self.writer.read(array, selection)
+            for block in self._open.values():
+                if block.array == array:
+                    pixels = block.seen_through(selection, pixels)
+            return pixels
+
+    def generated(self) -> Sequence[Document]:
+        """Return the documents as they are by now, but for what users changed."""
+        return documents(self.plan, self.stamp, self.outcome or evolve(self.so_far(), records={}))
+
+    def documents(self) -> Sequence[Document]:
+        """Return the documents as they are by now."""
+        return edited(self.generated(), self.edits)
+
+    def so_far(self) -> Outcome:
+        """Return what came of the run, or has by now."""
+        with self.lock:
+            return self.outcome or self._said("running", None)
+
+    def annotate(self, edits: Edits, more: Mapping[str, Record]) -> None:
+        """Replace the documents where they stand by ones with these edits, and with more metadata.
+
+        Metadata of single frames is only written when the run ends.
+        """
+        with self.lock:
+            self.edits, self.globals = edits, {**self.globals, **more}
+            if self.outcome is not None:
+                self.outcome = evolve(self.outcome, globals=self.globals)
+            described = self.documents()
+            if self.outcome is not None:
+                self.writer.open(self.root, self.plan, described, attach=True)
+                self.writer.close(described)
+            elif self._failure is None:
+                try:
+                    self.writer.flush(described)
+                except Exception as error:
+                    raise self._failed(error, None) from error
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,8 +272,12 @@ class Run:
         shapes, dtypes = map(self._frame_shapes.__getitem__, arrays), map(self._dtypes.__getitem__, arrays)
         where = (steps[name].tolist() for name in ("buffer", "slot", "flags"))
         self._ahead = list(zip(rows["frame"].tolist(), arrays, shapes, dtypes, index, *where, strict=True))
-        self._behind = start
+        self._next = 0
         return self._ahead[0]
+
+    def _forget_ahead(self) -> None:
+        """Make the next step look whether it may be taken at all."""
+        self._ahead, self._next = [], 0
 
     def _pass(self, step: _Step) -> None:
         _, array, _, _, index, buffer, slot, flags = step
@@ -218,9 +308,10 @@ class Run:
         return block
 
     def _hand_over(self, buffer: int) -> None:
-        block = self._open.pop(buffer)
+        block = self._open[buffer]
         if block.frames:
             self._write((block.block(),))
+        del self._open[buffer]
 
     def _grow(self, array: int, index: tuple[int, ...]) -> None:
         """Make the axis without end long enough for the block at `index`."""
@@ -250,14 +341,6 @@ class Run:
 
     # ── what does not fit ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _fitting(self, frame: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return the frame as a plain array in the machine's byte order, if that is all that keeps it from fitting."""
-        came = np.asarray(frame)
-        if came.shape == shape and came.dtype.newbyteorder("=") == dtype:
-            return np.asarray(came, dtype)
-        place = self.plan.locate(self.cursor)
-        raise FrameError(f"{place}: expected {shape} {dtype}; got {came.shape} {came.dtype}")
-
     def _record(self, metadata: Mapping[str, Any]) -> Record:
         try:
             return as_record(metadata)
@@ -272,7 +355,7 @@ class Run:
 
     def _failed(self, error: Exception, place: int | None) -> WriteError:
         """Return the failure, after which no more frames are taken."""
-        self._ahead, self._behind = [], self.cursor
+        self._forget_ahead()
         if isinstance(error, WriteError):
             self._failure = error
         else:
@@ -282,13 +365,16 @@ class Run:
         return self._failure
 
     def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
-        missing = np.fromiter(chain.from_iterable(self._missing), np.int64)
+        # After a failure, what lies in open blocks is lost, though it was taken.
+        lost = [place for block in self._open.values() for place in block.places] if self._failure else []
+        missing = np.unique(np.fromiter(chain(lost, *self.skipped), np.int64))
         error = f"{type(reason).__name__}: {reason}" if reason is not None else None
         return Outcome(
             verdict=verdict,
             cursor=self.cursor,
-            missing=missing,
+            missing=missing[missing < self.cursor],
             records=self.records,
+            globals=self.globals,
             error=error,
             writer=self.writer.capabilities.name,
             root=self.root,

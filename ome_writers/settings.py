@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from attrs import asdict, field, frozen
 
-from ome_writers import rules, units
+from ome_writers import acquisition_rules, rules, units
+from ome_writers.bridge import Bridged
 from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
@@ -25,14 +26,14 @@ from ome_writers.casts import (
     infer_type,
     row_name,
 )
-from ome_writers.check import Checked, Draft, build, require, shown
+from ome_writers.check import Draft, build, require, shown
 from ome_writers.colors import as_color
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import Format, resolve
 
 
 @frozen(kw_only=True)
-class Channel(Checked):
+class Channel(Bridged):
     """A channel of the acquisition; a plain string stands for one that has only a name.
 
     Goes to `omero.channels` in OME-Zarr and to `Channel` in OME-XML.
@@ -56,7 +57,7 @@ class Channel(Checked):
 
 
 @frozen(kw_only=True)
-class Position(Checked):
+class Position(Bridged):
     """A stage position (a field of view); a plain string stands for one that has only a name.
 
     Examples
@@ -80,7 +81,7 @@ class Position(Checked):
 
 
 @frozen(kw_only=True)
-class Dimension(Checked):
+class Dimension(Bridged):
     """A loop of the acquisition, or one of the two dimensions of its frames.
 
     What is left out is inferred: `count` from `coords`; `type` from `coords`, then `unit`, then a standard name (x,
@@ -116,6 +117,10 @@ class Dimension(Checked):
     """Place of the first element, in `unit`."""
     snake: bool = False
     """Whether every second pass goes backwards (boustrophedon)."""
+    tours: tuple[int, ...] | None = field(default=None, converter=as_tuple)
+    """Positions only: this loop goes from tour to tour, each so many positions long; those of one tour take turns."""
+    tours_within: str | None = None
+    """Name of the loop within which the positions of a tour take turns; `None`: the innermost."""
 
     def __attrs_post_init__(self) -> None:
         if self.type is None:
@@ -142,7 +147,7 @@ def _coordinate(value: object, cls: type | None) -> Any:
 
 
 @frozen(kw_only=True)
-class Plate(Checked):
+class Plate(Bridged):
     """A multi-well plate: all its rows and columns, whether acquired or not. Positions say in which well they lie.
 
     Examples
@@ -209,8 +214,14 @@ def _of_frame(dimension: Dimension | Draft) -> Dimension | Draft:
     return build(Dimension, {**asdict(dimension, recurse=False), "type": "space"})
 
 
+def by_ngff_rule(dims: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
+    """Return dimensions in the order of NGFF 0.5, "axes": time first, then channel or a custom axis, then space."""
+    ranks = {"time": 0, "space": 2}
+    return tuple(sorted(dims, key=lambda dim: ranks.get(str(dim.type), 1)))
+
+
 @frozen(kw_only=True)
-class AcquisitionSettings(Checked):
+class AcquisitionSettings(Bridged):
     """What will be acquired, and how it shall be stored.
 
     May be made before everything is known: `dimensions`, `dtype` and `root_path` may be left out and given later with
@@ -236,14 +247,14 @@ class AcquisitionSettings(Checked):
     overwrite: must be one of True, False; got 'perhaps'
     """
 
-    _rules = rules.ACQUISITION
+    _rules = acquisition_rules.ACQUISITION
 
     root_path: str = field(default="", converter=as_path)
     dimensions: tuple[Dimension, ...] = field(default=(), converter=_dimensions)
     """In order of acquisition, the slowest first; the last two are the frame's, usually y and x."""
     dtype: str = field(default="", converter=as_dtype)
     """Name of the numpy dtype of the pixels."""
-    format: Format = field(default="auto", converter=_as_given)
+    format: Format = field(default="auto", converter=_as_given)  # type: ignore[assignment]
     """A format, or in short the name of one (`"ome-zarr"`, `"ome-tiff"`, `"scratch"`) or of a writer
     (`"tensorstore"`, …). `"auto"` goes by the suffix of `root_path`; without a suffix it is OME-Zarr, without a path
     scratch."""
@@ -319,9 +330,7 @@ class AcquisitionSettings(Checked):
         if isinstance(order, tuple):
             return tuple(sorted(dims, key=lambda dim: order.index(dim.name)))
         if order == "ome" and self.format.name == "ome-zarr":
-            # NGFF 0.5, "axes": time first, then channel or a custom axis, then space.
-            ranks = {"time": 0, "space": 2}
-            return tuple(sorted(dims, key=lambda dim: ranks.get(str(dim.type), 1)))
+            return by_ngff_rule(dims)
         return dims
 
     @property
@@ -338,5 +347,5 @@ class AcquisitionSettings(Checked):
 
     def validate_stream_ready(self) -> Literal[True]:
         """Raise what keeps these settings from being compiled."""
-        require(self, (), rules.READY)
+        require(self, (), acquisition_rules.READY)
         return True

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-import warnings
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
-from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain, islice
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ome_writers.documents import Outcome, Stamp, documents
-from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem
+from ome_writers.documents import Outcome
+from ome_writers.errors import FrameError, PlanExhausted
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.progress import bar
-from ome_writers.run import Run
+from ome_writers.run import fitted
 from ome_writers.settings import AcquisitionSettings
-from ome_writers.target import is_url, room_at
-from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+from ome_writers.stream import Backend, Stream, begun, close_after
 
-Backend = str | Writer | None
+__all__ = ["Backend", "Frames", "Stream", "create_stream", "write"]
+
 Frames = Iterable[NDArray[Any] | None] | NDArray[Any]
 
 
@@ -67,15 +63,13 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
     >>> outcome.verdict, outcome.frames
     ('complete', 6)
     """
-    stacked = _frames_of_array(frames)
-    if stacked is not None and plan.frames is not None and len(stacked) > plan.frames:
-        raise PlanExhausted(f"{plan.frames} frames are planned; the array holds {len(stacked)}")
+    coming = _checked(plan, frames)
     with ExitStack() as stack:
         advance = stack.enter_context(bar(plan.frames, shown=progress))
-        run = _begun(plan, backend)
+        run = begun(plan, backend)
         take = run.take
         try:
-            for frame in frames if stacked is None else stacked:
+            for frame in coming:
                 if frame is None:
                     run.skip()
                 else:
@@ -83,32 +77,41 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
                 if progress:
                     advance(run.cursor)
         except BaseException as error:
-            _close_after(run, error)
+            close_after(run, error)
             raise
         return run.close()
 
 
-class _ArrayFrames:
-    """The frames of an array that ends in y, x, in C order; each is read when its turn comes."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-
-    def __len__(self) -> int:
-        return int(np.prod(self.array.shape[:-2], dtype=np.int64))
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        for index in np.ndindex(tuple(self.array.shape[:-2])):
-            yield np.asarray(self.array[index])
+def _checked(plan: Plan, frames: Frames) -> Iterable[NDArray[Any] | None]:
+    """Return the frames one by one, once what can be seen of them is known to fit; nothing has been touched yet."""
+    if hasattr(frames, "shape") and hasattr(frames, "dtype"):
+        return _of_array(plan, frames)
+    coming = iter(frames)
+    first = list(islice(coming, 1))
+    if first and first[0] is not None and plan.frames != 0:
+        fitted(plan, 0, first[0])
+    return chain(first, coming)
 
 
-def _frames_of_array(frames: object) -> _ArrayFrames | None:
-    shape = getattr(frames, "shape", None)
-    if shape is None or not hasattr(frames, "dtype"):
-        return None
+def _of_array(plan: Plan, array: Any) -> Iterator[NDArray[Any]]:
+    """Return the frames of an array that ends in y, x, in C order; each is read when its turn comes."""
+    shape = tuple(array.shape)
+    leading = shape[:-2]
     if len(shape) < 2:  # noqa: PLR2004 - y and x
-        raise FrameError(f"an array of frames ends in y, x; got the shape {tuple(shape)}")
-    return _ArrayFrames(frames)
+        raise FrameError(f"an array of frames ends in y, x; got the shape {shape}")
+    count = prod(leading)
+    if plan.frames is not None and count > plan.frames:
+        raise PlanExhausted(f"{plan.frames} frames are planned; the array holds {count}")
+    loops = plan.settings.shape[:-2]
+    if len(leading) == len(loops) > 1 and plan.frames == plan.settings.num_frames:
+        planned = (loops[0] or leading[0], *loops[1:])
+        # Fewer rounds of the outermost loop are an acquisition that was stopped; anything else is another order.
+        if leading[0] > planned[0] or tuple(leading[1:]) != planned[1:]:
+            names = ", ".join(dim.name for dim in plan.settings.dimensions[:-2])
+            raise FrameError(f"the plan loops over ({names}) = {planned}; the array over {tuple(leading)}")
+    if count:
+        fitted(plan, 0, np.broadcast_to(np.empty((), array.dtype), shape[-2:]))
+    return (np.asarray(array[index]) for index in np.ndindex(*leading))
 
 
 def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, progress: bool = False) -> Stream:
@@ -133,151 +136,3 @@ def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, pro
     3
     """
     return Stream(compile(settings), backend, progress=progress)
-
-
-class Stream:
-    """Takes frames in the order of a plan, one at a time; as a context manager it closes at the end.
-
-    Made by `create_stream`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ome_writers import AcquisitionSettings, dims_from_standard_axes
-    >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
-    >>> stream = create_stream(AcquisitionSettings(dtype="uint8", dimensions=dims))
-    >>> stream.append(np.ones((8, 8), "uint8"), frame_metadata={"exposure_time": 0.01})
-    >>> stream.skip()
-    >>> stream.close()
-    >>> stream.outcome.verdict, stream.outcome.missing.tolist()
-    ('stopped', [1])
-    """
-
-    def __init__(self, plan: Plan, backend: Backend = None, *, progress: bool = False) -> None:
-        self._stack = ExitStack()
-        self._advance = self._stack.enter_context(bar(plan.frames, shown=progress)) if progress else None
-        try:
-            self._run = _begun(plan, backend)
-        except BaseException:
-            self._stack.close()
-            raise
-        self._take = self._run.take
-        self._forgotten = weakref.finalize(self, _close_forgotten, self._run)
-
-    @property
-    def plan(self) -> Plan:
-        """The plan that the frames follow."""
-        return self._run.plan
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What came of the run; `None` until it is closed."""
-        return self._run.outcome
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream has been closed."""
-        return self._run.outcome is not None
-
-    def append(self, frame: NDArray[Any], *, frame_metadata: Mapping[str, Any] | None = None) -> None:
-        """Take the next frame. When this returns, the caller may reuse its memory.
-
-        Parameters
-        ----------
-        frame
-            The shape (y, x) and dtype of the plan; byte order and memory layout may be any. Nothing is cast.
-        frame_metadata
-            Any JSON-like values, also numpy scalars and arrays, datetimes and paths. `delta_t` and `exposure_time`
-            (seconds) and `position_x`, `position_y`, `position_z` (micrometers) go to their places in OME-XML.
-
-        Raises
-        ------
-        FrameError
-            If the frame or its metadata cannot be stored; it took no place, the next one may.
-        PlanExhausted
-            If all planned frames have come.
-        WriteError
-            If the disk fails, now or in an earlier frame that was still on its way.
-        ValueError
-            If the stream is closed.
-        """
-        self._take(frame, frame_metadata)
-        if self._advance is not None:
-            self._advance(self._run.cursor)
-
-    def skip(self, *, frames: int = 1) -> None:
-        """Go past frames that will not come; they read as the fill value, and the documents say that they are missing.
-
-        Raises
-        ------
-        PlanExhausted
-            If fewer are left; then none is skipped.
-        """
-        self._run.skip(frames)
-        if self._advance is not None:
-            self._advance(self._run.cursor)
-
-    def close(self) -> None:
-        """Store what is still on its way, write the final documents and let go of everything.
-
-        Calling it again does nothing.
-
-        Raises
-        ------
-        WriteError
-            If any frame could not be stored.
-        """
-        self._close(None)
-
-    def _close(self, error: BaseException | None) -> None:
-        self._forgotten.detach()
-        with self._stack:
-            if error is None:
-                self._run.close()
-            else:
-                _close_after(self._run, error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close(error)
-
-
-def _close_after(run: Run, error: BaseException) -> None:
-    """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
-    try:
-        run.close(error)
-    except Exception as further:  # noqa: BLE001 - the first error is the one to see
-        if further is not error:
-            error.add_note(f"and at closing: {further}")
-
-
-def _close_forgotten(run: Run) -> None:
-    if run.outcome is None:
-        warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
-        run.close()
-
-
-def _begun(plan: Plan, backend: Backend) -> Run:
-    """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
-    writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
-    if not isinstance(writer, Writer):
-        raise PlanError(
-            [Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")]
-        )
-    if problems := unmet(plan, writer.capabilities):
-        raise PlanError(problems)
-    settings, stamp = plan.settings, _stamp(plan)
-    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
-    local = writer.capabilities.persistent and root and not is_url(root)
-    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
-        run = Run(plan, writer, root, stamp)
-        writer.open(root, plan, documents(plan, stamp, Outcome(writer=writer.capabilities.name, root=root)))
-    return run
-
-
-def _stamp(plan: Plan) -> Stamp:
-    return Stamp(now=datetime.now(UTC), uuids=tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))

@@ -7,14 +7,24 @@ cannot be made, and goes only after that.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import BinaryIO
 
 _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"})
 _LEFT_BEHIND = ("zarr.json.__lock",)  # by tensorstore, when its process is killed
-_TIFF_SUFFIXES = (".tif", ".tiff")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OME_XML = PurePath("OME", "METADATA.ome.xml")
+
+_TIFF_FORMS = {
+    b"II*\0": ("<", False),
+    b"MM\0*": (">", False),
+    b"II+\0": ("<", True),
+    b"MM\0+": (">", True),
+}
+"""First bytes of a TIFF -> its byte order, and whether it is a BigTIFF."""
+_IMAGE_DESCRIPTION = 270
 
 
 @contextmanager
@@ -65,47 +75,98 @@ def why_not_dataset(path: Path) -> str | None:
     if path.is_symlink():
         return "it is a symbolic link"
     if path.is_file():
-        with path.open("rb") as file:
-            return None if file.read(4) in _TIFF_MAGIC else "it is a file, but no TIFF"
+        return None if _is_ome_tiff(path) else "it is a file, but no OME-TIFF"
     entries = list(path.iterdir())
     if not entries:
         return None
-    names = {entry.name for entry in entries}
-    if names & _ZARR_FILES:
-        return _why_not_ome_zarr(path, entries)
-    strange = [entry.name for entry in entries if not (entry.is_file() and _belongs_to_tiffs(entry.name))]
-    return f"it is a folder that holds other things, such as {min(strange)!r}" if strange else None
+    if {entry.name for entry in entries} & _ZARR_FILES:
+        if not _has_ome_attributes(path):
+            return "it is a zarr without OME metadata"
+        strange = next(_not_of_zarr(path), None)
+        return f"files lie in it that are no part of an OME-Zarr, such as {str(strange)!r}" if strange else None
+    others = [entry.name for entry in entries if not (_is_companion(entry.name) or _is_ome_tiff(entry))]
+    return f"it is a folder that holds other things, such as {min(others)!r}" if others else None
 
 
-def _why_not_ome_zarr(path: Path, entries: list[Path]) -> str | None:
-    strange = [
-        entry.name for entry in entries if not entry.is_dir() and entry.name not in (*_ZARR_FILES, *_LEFT_BEHIND)
-    ]
-    if strange:
-        return f"files lie in it that are no part of an OME-Zarr, such as {min(strange)!r}"
+def _has_ome_attributes(path: Path) -> bool:
     import json
 
-    attributes: dict[str, object] = {}
+    found: dict[str, object] = {}
     for name in ("zarr.json", ".zattrs"):
         try:
-            found = json.loads((path / name).read_text("utf-8"))
+            document = json.loads((path / name).read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict):
-            inner = found.get("attributes", {}) if name == "zarr.json" else found
-            attributes |= inner if isinstance(inner, dict) else {}
-    made_by_ome = attributes.keys() & {"ome", "ome_writers", "multiscales", "plate", "bioformats2raw.layout"}
-    return None if made_by_ome else "it is a zarr without OME metadata"
+        if isinstance(document, dict):
+            attributes = document.get("attributes", {}) if name == "zarr.json" else document
+            found |= attributes if isinstance(attributes, dict) else {}
+    return bool(found.keys() & {"ome", "ome_writers", "multiscales", "plate", "bioformats2raw.layout"})
 
 
-def _belongs_to_tiffs(name: str) -> bool:
-    return name.lower().endswith((*_TIFF_SUFFIXES, ".companion.ome", "companion.ome"))
+def _not_of_zarr(group: Path, *above: str) -> Iterator[PurePath]:
+    """Yield the files in a zarr group and the groups within it that zarr and NGFF have no place for."""
+    for entry in sorted(group.iterdir()):
+        here = PurePath(*above, entry.name)
+        if not entry.is_dir() or entry.is_symlink():
+            if entry.name not in (*_ZARR_FILES, *_LEFT_BEHIND) and here != _OME_XML:
+                yield here
+        elif not _is_array(entry):
+            yield from _not_of_zarr(entry, *above, entry.name)
+
+
+def _is_array(path: Path) -> bool:
+    if (path / ".zarray").exists():
+        return True
+    try:
+        return '"array"' in (path / "zarr.json").read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+
+
+def _is_companion(name: str) -> bool:
+    return name.lower().endswith("companion.ome")
+
+
+def _is_ome_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF whose first page is described in OME-XML."""
+    try:
+        with path.open("rb") as file:
+            return b"<OME" in _description(file)
+    except (OSError, ValueError, struct.error):  # `ValueError`: a place that no file has
+        return False
+
+
+def _description(file: BinaryIO) -> bytes:
+    """Return the beginning of the ImageDescription (tag 270) of a TIFF's first page; nothing if there is none.
+
+    TIFF 6.0, section 2, and its 64-bit kin: a header, then directories of tag, type, count, and value or place.
+    """
+    head = file.read(16)
+    form = _TIFF_FORMS.get(head[:4])
+    if form is None:
+        return b""
+    order, wide = form
+    word, entry = ("Q", order + "HHQ8s") if wide else ("I", order + "HHI4s")
+    (directory,) = struct.unpack_from(order + word, head, 8 if wide else 4)
+    file.seek(directory)
+    counting = order + ("Q" if wide else "H")
+    (entries,) = struct.unpack(counting, file.read(struct.calcsize(counting)))
+    for _ in range(min(entries, 4096)):
+        tag, _, count, value = struct.unpack(entry, file.read(struct.calcsize(entry)))
+        if tag == _IMAGE_DESCRIPTION:
+            if count <= len(value):
+                return bytes(value[:count])
+            file.seek(*struct.unpack(order + word, value))
+            return file.read(min(count, 4096))
+    return b""
 
 
 @contextmanager
 def _undone_on_error(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileExistsError:
+        raise  # What stands there now is somebody else's, who came in between.
     except BaseException:
         if os.path.lexists(path):
             _remove(path)

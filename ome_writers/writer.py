@@ -11,13 +11,19 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Unit
+from ome_writers.order import Segment
 from ome_writers.plan import Plan
+from ome_writers.target import is_url
+
+_STRETCH: Final = 65_536
+"""Rows of a plan that are looked at together."""
 
 Documents = Sequence[Document]
 Selection = tuple[int | slice, ...]
@@ -25,7 +31,15 @@ Selection = tuple[int | slice, ...]
 
 
 class Block(NamedTuple):
-    """Pixels for one rectangular piece of an array: a frame, a chunk or a shard, cut off at the array's edge."""
+    """Pixels for one rectangular piece of an array: a frame, a chunk or a shard, cut off at the array's edge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = Block(frames=[6, 7], array=0, start=(3, 0), data=np.zeros((1, 2, 8, 8), "uint8"))
+    >>> block.data.nbytes
+    128
+    """
 
     frames: Sequence[int]
     """Numbers of the frames in it that came."""
@@ -39,7 +53,13 @@ class Block(NamedTuple):
 
 @frozen(kw_only=True)
 class Capabilities:
-    """What a writer can do, as data."""
+    """What a writer can do, as data.
+
+    Examples
+    --------
+    >>> Capabilities(name="mine", formats=frozenset({"ome-zarr"}), unit="chunk").resizable
+    True
+    """
 
     name: str
     formats: frozenset[str]
@@ -48,8 +68,12 @@ class Capabilities:
     """What blocks it wants. `"shard"` means whole shards where there are any, else whole chunks."""
     order: Literal["planned", "any"] = "planned"
     """Whether blocks must come in the order of the plan."""
+    append_only: bool = False
+    """Whether the frames of an array must come as nested loops over its axes bring them, the first axis outermost."""
     persistent: bool = True
     """Whether it stores at the root that it is given, so that room must be made there."""
+    urls: bool = True
+    """Whether the root may be a URL. If not, a path is all that it takes."""
     resizable: bool = True
     """Whether arrays can grow, as plans without end need."""
     readable: bool = False
@@ -75,11 +99,18 @@ class Capabilities:
 class Writer(Protocol):
     """Something that stores blocks.
 
-    All calls come from one thread, in this order: `open`; any number of `write`, `resize`, `read` and `flush`; then
-    `close` or `abort`. (With `capabilities.parallel`, `write` may run at the same time for different arrays.) What a
-    writer raises is raised in the caller's thread as `WriteError`, and after that only `close` and `abort` follow.
+    Calls come one at a time, from any thread, in this order: `open`; any number of `write`, `resize`, `read` and
+    `flush`; then `close` or `abort`. (With `capabilities.parallel`, `write` may run at the same time for different
+    arrays.) What a writer raises is raised in the caller's thread as `WriteError`, and after that only `close` and
+    `abort` follow. Documents that change after the end come through another `open(attach=True)` and `close`.
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
+
+    Examples
+    --------
+    >>> from ome_writers.writers.memory import MemoryWriter
+    >>> isinstance(MemoryWriter(), Writer)
+    True
     """
 
     @property
@@ -119,7 +150,17 @@ class Writer(Protocol):
 
 
 def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
-    """Return everything that a writer cannot do with a plan, before anything exists on disk."""
+    """Return everything that a writer cannot do with a plan, before anything exists on disk.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": None, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> able = Capabilities(name="mine", formats=frozenset({"ome-zarr"}), resizable=False)
+    >>> [str(problem) for problem in unmet(plan, able)]
+    ['dimensions.0.count: mine needs to know where the acquisition ends']
+    """
     settings, arrays = plan.settings, plan.layout.arrays
     name, problems = capabilities.name, []
     if settings.format.name not in capabilities.formats:
@@ -129,6 +170,15 @@ def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
         problems.append(
             Problem(("dimensions", 0, "count"), "unsupported", f"{name} needs to know where the acquisition ends")
         )
+    if is_url(settings.output_path) and not capabilities.urls:
+        message = f"{name} writes to a local path; got {settings.output_path!r}"
+        problems.append(Problem(("root_path",), "unsupported", message))
+    if capabilities.append_only and not _comes_in_turn(plan):
+        message = (
+            f"{name} only appends to an array: its first axis, {arrays[0].dimension_names[0]!r}, must be its outermost "
+            "loop, and no loop may go backwards"
+        )
+        problems.append(Problem(("storage_order",), "unsupported", message))
     for dtype in sorted({array.dtype for array in arrays}):
         if capabilities.dtypes is not None and dtype not in capabilities.dtypes:
             can = ", ".join(sorted(capabilities.dtypes))
@@ -138,6 +188,48 @@ def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
             can = ", ".join(sorted(capabilities.codecs)) or "nothing compressed"
             problems.append(Problem(("compression",), "unsupported", f"{name} can do {can}; got {codec!r}"))
     return tuple(problems)
+
+
+def nesting(plan: Plan) -> tuple[int, ...]:
+    """Return the axes of the arrays (but y and x), the first axis and then the others as their loops nest.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 4, "z": 5, "c": 2, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> plan.layout.arrays[0].dimension_names, nesting(plan)
+    (('t', 'c', 'z', 'y', 'x'), (0, 2, 1))
+    """
+    names = plan.layout.arrays[0].dimension_names[:-2]
+    loops = [names.index(dim.name) for dim in plan.settings.dimensions if dim.name in names]
+    return tuple(sorted(loops, key=bool))
+
+
+def _comes_in_turn(plan: Plan) -> bool:
+    """Return whether the frames of each array come in the order of nested loops over its axes; costs all rows."""
+    sizes = plan.layout.arrays[0].shape[:-2]
+    if None in sizes[1:]:
+        return False
+    stop = plan.frames
+    if stop is None:
+        # The endless loop does the same each time round; from one round to the next is all there is to see.
+        *before, endless = plan.segments
+        stop = sum(part.frames or 0 for part in before) + 3 * (Segment(endless.rows, endless.loops[1:]).frames or 0)
+    last = np.full(len(plan.layout.arrays), -1, np.int64)
+    for begin in range(0, stop, _STRETCH):
+        rows = plan.rows(begin, min(begin + _STRETCH, stop))
+        turn = np.zeros(len(rows), np.int64)
+        for axis in nesting(plan):
+            turn = turn * (sizes[axis] or 1) + rows["index"][:, axis]
+        by_array = np.argsort(rows["array"], kind="stable")
+        array, turn = rows["array"][by_array], turn[by_array]
+        new = np.diff(array, prepend=-1) != 0
+        before_it = np.where(new, last[array], np.roll(turn, 1))
+        if (turn <= before_it).any():
+            return False
+        last[array] = turn  # of several values for one place, the last one stays
+    return True
 
 
 @frozen
@@ -156,6 +248,11 @@ class Entry:
 WRITERS: Final[dict[str, Entry]] = {
     "tensorstore": Entry(
         "ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"
+    ),
+    "zarrs-python": Entry("ome_writers.writers.zarr_python:ZarrsWriter", ("ome-zarr",), "zarrs", "zarrs-python"),
+    "zarr-python": Entry("ome_writers.writers.zarr_python:ZarrWriter", ("ome-zarr",), "zarr", "zarr-python"),
+    "acquire-zarr": Entry(
+        "ome_writers.writers.acquire:AcquireZarrWriter", ("ome-zarr",), "acquire_zarr", "acquire-zarr"
     ),
     "tifffile": Entry("ome_writers.writers.tiff:TiffWriter", ("ome-tiff",), "tifffile", "tifffile"),
     "memory": Entry("ome_writers.writers.memory:MemoryWriter", ("scratch", "ome-zarr", "ome-tiff"), None, None),
@@ -201,7 +298,10 @@ def choose_writer(plan: Plan) -> Writer:
     """
     format_ = plan.settings.format
     if format_.backend != "auto":
-        return writer_named(format_.backend)
+        named = writer_named(format_.backend)
+        if missing := unmet(plan, named.capabilities):
+            raise PlanError(missing)
+        return named
     problems: list[Problem] = []
     for name, entry in WRITERS.items():
         if format_.name not in entry.formats or (name == "memory" and format_.name != "scratch"):

@@ -23,9 +23,11 @@ from ome_writers.layout import ArraySpec, Unit, block_shape
 from ome_writers.testing import Failing, check_writer, expected_arrays, frame_pixels, read_tiff, read_zarr, settings
 from ome_writers.testing.conformance import ReadArray
 from ome_writers.writer import Block, Capabilities, Documents, Selection, Writer
+from ome_writers.writers.acquire import AcquireZarrWriter
 from ome_writers.writers.memory import MemoryWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
 from ome_writers.writers.tiff import TiffWriter
+from ome_writers.writers.zarr_python import ZarrsWriter, ZarrWriter
 
 
 class BlockWriter:
@@ -99,6 +101,9 @@ WRITERS: dict[str, tuple[Callable[[], Writer], ReadArray]] = {
     "chunks": (lambda: BlockWriter("chunk"), from_blocks),
     "shards": (lambda: BlockWriter("shard"), from_blocks),
     "tensorstore": (TensorStoreWriter, read_zarr),
+    "zarrs-python": (ZarrsWriter, read_zarr),
+    "zarr-python": (ZarrWriter, read_zarr),
+    "acquire-zarr": (AcquireZarrWriter, read_zarr),
     "tifffile": (TiffWriter, read_tiff),
 }
 

@@ -200,6 +200,14 @@ DIMENSION = [
     ({"name": "z", "scale": 10**400}, "invalid_value", "scale: must be finite; got a number of 1329 bits"),
     ({"name": "z", "translation": "here"}, "invalid_type", "translation: must be a number; got 'here'"),
     ({"name": "z", "snake": 1}, "invalid_value", "snake: must be one of True, False; got 1"),
+    ({"name": "p", "count": 3, "tours": 3}, "invalid_type", "tours: must be a list of sizes; got 3"),
+    ({"name": "p", "count": 3, "tours": [3, 0]}, "invalid_value", "tours.1: must be at least 1; got 0"),
+    ({"name": "p", "count": 3, "tours": [2, 2]}, "conflict", "tours: must hold every position once; got 4, count is 3"),
+    (
+        {"name": "z", "count": 3, "tours": [3]},
+        "conflict",
+        "tours: only positions have tours; got a dimension of type 'space'",
+    ),
 ]
 FORMAT = [
     (OmeZarrFormat, {"name": "ome-tiff"}, "invalid_value", "name: must be one of 'ome-zarr'; got 'ome-tiff'"),
@@ -279,6 +287,11 @@ ACQUISITION = [
         "dimensions.1.type: one of the last two dimensions, those of a frame, must be of type 'space'; got 'channel'",
     ),
     ({"dimensions": [Dimension(name="y"), X]}, "missing", "dimensions.0.count: a frame needs a size"),
+    (
+        acquisition(Dimension(name="z", count=2, snake=True), Dimension(name="p", count=3, tours=[2, 1])),
+        "conflict",
+        "dimensions.0.snake: must be False where positions have tours",
+    ),
     (
         {"dimensions": [Dimension(name="y", count=2, snake=True), X]},
         "conflict",

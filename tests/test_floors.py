@@ -16,17 +16,25 @@ import ome_writers
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
     ["errors", "units", "casts", "colors", "_version"],
-    ["check", "rules", "formats", "settings", "shorthand"],
-    ["order", "layout", "plan", "assembly"],
-    ["records", "images", "documents", "markup", "zarrjson", "ngff", "ngff_models"]
-    + ["omexml", "omexml_planes", "omexml_plates"],
+    ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
+    ["order", "layout", "selection", "plan", "assembly"],
+    [
+        *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
+        *["omexml", "omexml_planes", "omexml_plates"],
+    ],
     ["serial", "plan_file"],
-    ["writer", "target", "files", "progress", "run", "shell", "__init__"],
-    [f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
-    ["simulate", "sources", "arrange", "bench"]
-    + [f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")]
-    + [f"cli.{name}" for name in ("__init__", "app", "demo", "show")]
-    + [f"testing.{name}" for name in ("__init__", "model", "strategies", "readers", "failing", "conformance")],
+    ["writer", "target", "files", "progress", "run", "events", "edits", "view", "stream", "shell", "__init__"],
+    [
+        *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
+        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "acquire")],
+        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff")],
+    ],
+    [
+        *["simulate", "sources", "arrange", "bench", "useq", "useq_loops", "useq_positions"],
+        *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
+        *[f"cli.{name}" for name in ("__init__", "app", "demo", "show")],
+        *[f"testing.{name}" for name in ("__init__", "model", "strategies", "readers", "failing", "conformance")],
+    ],
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
@@ -39,7 +47,7 @@ PURE = [name for name, number in FLOOR.items() if number <= 4]
 
 PURE_MODULES = words(
     "__future__ ast collections collections.abc datetime enum functools heapq importlib io itertools json math",
-    "numbers operator os posixpath re reprlib string struct tomllib types typing zipfile",
+    "numbers operator os posixpath re reprlib string struct tomllib types typing warnings zipfile",
     "attrs cattrs cattrs.gen numpy numpy.typing",
 )
 """What floors 0 to 4 may import: no threads, no clock, no chance; `os` for its paths, `zipfile` for bytes in memory."""

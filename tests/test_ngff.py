@@ -132,6 +132,16 @@ def test_every_dtype_has_a_window(tmp_path, dtype):
     assert channel["window"] == {"min": low, "max": high.get(dtype, 1), "start": low, "end": high.get(dtype, 1)}
 
 
+def test_the_stage_goes_along_the_axes_of_a_frame_whatever_they_are_called():
+    dims = [
+        Dimension(name="p", coords=[Position(name="a", x_coord=5.0, y_coord=7.0, z_coord=9.0), "b"]),
+        Dimension(name="depth", count=2, unit="um"),
+        Dimension(name="row", count=4, unit="um"),
+        Dimension(name="col", count=4, unit="um"),
+    ]
+    assert image_of(attributes(planned(dims)), "0")[1]["translation"] == [9.0, 7.0, 5.0]
+
+
 def test_axes_scale_and_translation():
     dims = [
         Dimension(name="t", count=3, scale=2, unit="ms"),
@@ -291,6 +301,15 @@ def test_the_verdict_and_what_is_missing_stand_where_they_belong():
     version = made[""].pop("version")
     assert version == made["0"].pop("version") == made["1"].pop("version")
     assert made[""] == {
+        "dimensions": [
+            {"name": "t", "type": "time", "count": 4},
+            {"name": "p", "type": "position", "count": 2, "coords": ["a", "b"]},
+            {"name": "c", "type": "channel", "count": 2},
+            {"name": "y", "type": "space", "count": 8},
+            {"name": "x", "type": "space", "count": 6},
+        ],
+        "axes": ["t", "c", "y", "x"],
+        "arrays": ["0/0", "1/0"],
         "verdict": "failed",
         "frames": 9,
         "planned": 16,

@@ -317,6 +317,12 @@ def test_frames_that_did_not_come_have_no_page():
     run = annotations(ome, "ome-writers/run")
     version = run.pop("version")
     assert version
+    assert run.pop("axes") == '["t", "c", "y", "x"]'
+    assert [(dim["name"], dim["count"]) for dim in json.loads(run.pop("dimensions"))][:3] == [
+        ("t", 3),
+        ("p", 2),
+        ("c", 2),
+    ]
     assert run == {"verdict": "stopped", "frames": "7", "planned": "12", "missing": "0-1 7", "error": "stop µ"}
     assert {ref.id for image in ome.images for ref in image.annotation_refs} == {"Annotation:0"}
 

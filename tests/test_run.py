@@ -256,6 +256,17 @@ class TestFailures:
         assert writer.said["verdict"] == "failed"
         assert len(writer.blocks) == 3
 
+    def test_frames_of_a_block_that_was_not_stored_are_missing(self) -> None:
+        stream = ow.Stream(plan_of({"t": 9, "y": 4, "x": 6}, {"t": 3}), Recorder("chunk", fail_at=1))
+        for number in range(5):
+            stream.append(frame(number))
+        with pytest.raises(ow.WriteError):
+            stream.append(frame(5))
+        with pytest.raises(ow.WriteError):
+            stream.close()
+        assert stream.outcome is not None
+        assert (stream.outcome.cursor, stream.outcome.missing.tolist(), stream.outcome.frames) == (5, [3, 4], 3)
+
     def test_in_a_with_statement_it_comes_once(self) -> None:
         with pytest.raises(ow.WriteError) as failure, ow.Stream(plan_of(), Recorder(fail_at=0)) as stream:
             stream.append(frame(0))
@@ -329,6 +340,31 @@ class TestBeforeAnythingExists:
         with pytest.raises(ow.PlanExhausted, match="6 frames are planned; the array holds 7"):
             ow.write(plan_of(), np.zeros((7, 4, 6), "uint16"), writer)
         assert writer.calls == []
+
+    def test_frames_that_do_not_fit_are_seen_before_anything_is_replaced(self, tmp_path: Path) -> None:
+        plan = plan_of(root_path=tmp_path / "a.ome.zarr", overwrite=True)
+        ow.write(plan, np.ones((6, 4, 6), "uint16"), "tensorstore")
+        before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+        wrong: list[Any] = [
+            np.ones((6, 4, 6), "float32"),
+            np.ones((6, 4, 5), "uint16"),
+            [frame(0, dtype="uint8")],
+            (one for one in [frame(0, (6, 4))]),
+        ]
+        for frames in wrong:
+            with pytest.raises(ow.FrameError, match=r"frame 0 \(t=0 c=0\): expected \(4, 6\) uint16"):
+                ow.write(plan, frames, "tensorstore")
+        with pytest.raises(TypeError):
+            ow.write(plan, 5, "tensorstore")  # type: ignore[arg-type]
+        assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+    def test_an_array_in_another_order_than_the_plan(self) -> None:
+        for shape in ((2, 3, 4, 6), (4, 2, 4, 6)):
+            with pytest.raises((ow.FrameError, ow.PlanExhausted)):
+                ow.write(plan_of(), np.zeros(shape, "uint16"), Recorder())
+        with pytest.raises(ow.FrameError, match=r"loops over \(t, c\) = \(3, 2\); the array over \(2, 3\)"):
+            ow.write(plan_of(), np.zeros((2, 3, 4, 6), "uint16"), Recorder())
+        assert ow.write(plan_of(), np.zeros((2, 2, 4, 6), "uint16"), Recorder()).verdict == "stopped"
 
     def test_an_array_without_frames(self) -> None:
         with pytest.raises(ow.FrameError, match=r"ends in y, x; got the shape \(4,\)"):

@@ -27,7 +27,7 @@ from ome_writers import (
 from ome_writers.files import dump, load, load_plan, save_plan, save_table
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat
 from ome_writers.plan_file import plan_from_npz, plan_to_npz, table_to_npy
-from ome_writers.serial import dumps, loads
+from ome_writers.serial import dumps, loads, make_converter, settings_from
 
 SETTINGS = AcquisitionSettings(
     root_path="data/cells.ome.zarr",
@@ -241,6 +241,26 @@ class TestDocuments:
             dimensions=[channel, Dimension(name="y", count=1), Dimension(name="x", count=1)]
         )
         assert loads(dumps(described, format_), format_) == described
+
+
+class TestConverter:
+    def test_parts_of_settings_from_plain_values(self):
+        converter = make_converter()
+        assert converter.structure("GFP", Channel) == Channel(name="GFP")
+        assert converter.structure({"backend": "zarr-python"}, OmeZarrFormat) == OmeZarrFormat(backend="zarr-python")
+        with pytest.raises(SettingsError) as caught:
+            converter.structure({"name": "z", "count": 0, "colour": "red"}, Dimension)
+        assert [str(problem) for problem in caught.value.problems] == [
+            "colour: is no field of Dimension",
+            "count: must be at least 1; got 0",
+        ]
+
+    def test_values_that_are_nested_too_deeply(self):
+        values: dict = {}
+        for _ in range(100_000):
+            values = {"format": values}
+        with pytest.raises(SettingsError, match="is nested too deeply"):
+            settings_from(values)
 
 
 class TestFaultyDocuments:
@@ -574,7 +594,8 @@ class TestTamperedPlanFiles:
             {"name": "x", "count": 4},
         ]
         said = refused(rebuilt(self.data, plan__json=self.settings(dimensions=dims)))
-        assert said == f"plan.json.settings: there may be at most 1000000 images; got {100_000 * (2**31 - 1) ** 2}"
+        assert said.startswith("plan.json.settings.dimensions: there may be at most 1000000 images; ")
+        assert said.endswith(f"would make {100_000 * (2**31 - 1) ** 2}")
 
     def test_arrays(self):
         rows = member(self.data, "rows_0")
@@ -619,6 +640,16 @@ class TestTamperedPlanFiles:
         assert refused(self.loops(repeats=2**62)).startswith("rows_0.npy.frame: must be from 0 to below ")
         assert refused(self.loops(repeats=2**40, index=0, frame=0, position=1)) == (
             "loops_0.npy.0.repeats: there are 2 arrays; goes through more"
+        )
+
+    def test_positions_that_are_not_those_of_their_arrays(self):
+        data = plan_to_npz(plan_of(p=["A", "B"], t=3))
+        loops = member(data, "loops_0")
+        assert loops[["repeats", "position", "array"]].tolist() == [(2, 1, 1)]
+        assert plan_from_npz(data).table["position"].tolist() == [0, 0, 0, 1, 1, 1]
+        loops["position"] = 0
+        assert refused(rebuilt(data, loops_0__npy=npy(loops))) == (
+            "rows_0.npy.position: must be that of the array in each row"
         )
 
     def test_an_endless_loop_stands_first_in_the_last_segment(self):

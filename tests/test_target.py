@@ -23,7 +23,8 @@ def make_zarr(path: Path, attributes: dict[str, object]) -> Path:
 def make_folder(path: Path, names: list[str]) -> Path:
     path.mkdir()
     for name in names:
-        (path / name).write_bytes(b"II*\0")
+        described = "<OME/>" if ".ome." in name.lower() else None
+        tifffile.imwrite(path / name, np.zeros((4, 4), "u1"), description=described, metadata=None)
     return path
 
 
@@ -37,10 +38,9 @@ class TestWhatIsADataset:
         assert why_not_dataset(old) is None
 
     def test_tiff_and_folders_of_them(self, tmp_path: Path) -> None:
-        tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((4, 4), "u1"))
-        tifffile.imwrite(tmp_path / "big.tif", np.zeros((4, 4), "u1"), bigtiff=True, byteorder=">")
-        assert why_not_dataset(tmp_path / "a.ome.tif") is None
-        assert why_not_dataset(tmp_path / "big.tif") is None
+        for name, options in {"a.ome.tif": {}, "big.ome.tif": {"bigtiff": True, "byteorder": ">"}}.items():
+            tifffile.imwrite(tmp_path / name, np.zeros((4, 4), "u1"), ome=True, **options)
+            assert why_not_dataset(tmp_path / name) is None
         assert (
             why_not_dataset(make_folder(tmp_path / "set", ["p0.ome.tiff", "p1.OME.TIFF", "set.companion.ome"])) is None
         )
@@ -48,21 +48,35 @@ class TestWhatIsADataset:
     def test_an_empty_folder_holds_nothing_to_lose(self, tmp_path: Path) -> None:
         assert why_not_dataset(make_folder(tmp_path / "empty", [])) is None
 
-    @pytest.mark.parametrize("names", [["notes.txt"], ["p0.ome.tiff", "notes.txt"]])
+    @pytest.mark.parametrize("names", [["raw.tif"], ["p0.ome.tiff", "raw.tif"], ["raw.tif", "set.companion.ome"]])
     def test_a_folder_of_other_things_is_none(self, tmp_path: Path, names: list[str]) -> None:
-        assert "notes.txt" in (why_not_dataset(make_folder(tmp_path / "mine", names)) or "")
+        assert "raw.tif" in (why_not_dataset(make_folder(tmp_path / "mine", names)) or "")
+
+    @pytest.mark.parametrize("data", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"II+\0\x08\0\0\0" + b"\xff" * 8])
+    def test_a_damaged_tiff_is_none(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.ome.tif").write_bytes(data)
+        assert why_not_dataset(tmp_path / "a.ome.tif") == "it is a file, but no OME-TIFF"
+
+    def test_a_plain_tiff_is_somebody_elses(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "raw.tif", np.zeros((4, 4), "u1"))
+        assert why_not_dataset(tmp_path / "raw.tif") == "it is a file, but no OME-TIFF"
 
     def test_a_zarr_without_ome_metadata_is_none(self, tmp_path: Path) -> None:
         assert "without OME metadata" in (why_not_dataset(make_zarr(tmp_path / "table.zarr", {"rows": 3})) or "")
 
     def test_foreign_files_in_a_zarr_are_not_deleted(self, tmp_path: Path) -> None:
         path = make_zarr(tmp_path / "a", {"ome": {}})
-        (path / "analysis.csv").write_text("1,2,3")
+        (path / "0" / "zarr.json").write_text('{"node_type": "array"}')
+        (path / "0" / "c").mkdir()
+        (path / "0" / "c" / "0").write_bytes(b"pixels")
+        assert why_not_dataset(path) is None
+        (path / "results").mkdir()
+        (path / "results" / "analysis.csv").write_text("1,2,3")
         assert "analysis.csv" in (why_not_dataset(path) or "")
 
     def test_a_file_that_is_no_tiff_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tif").write_text("Chapter 1")
-        assert why_not_dataset(tmp_path / "thesis.tif") == "it is a file, but no TIFF"
+        assert why_not_dataset(tmp_path / "thesis.tif") == "it is a file, but no OME-TIFF"
 
     def test_damaged_metadata_is_none(self, tmp_path: Path) -> None:
         path = make_zarr(tmp_path / "a", {"ome": {}})
@@ -107,6 +121,12 @@ class TestMakingRoom:
             raise OSError("no space")
         assert sorted(entry.name for entry in path.iterdir()) == ["0", "zarr.json"]
         assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+    def test_what_another_writer_made_in_between_stays(self, tmp_path: Path) -> None:
+        with pytest.raises(FileExistsError), room_at(str(tmp_path / "a"), overwrite=False):
+            make_zarr(tmp_path / "a", {"ome": {}})
+            raise FileExistsError
+        assert (tmp_path / "a" / "zarr.json").exists()
 
     def test_what_was_half_made_goes(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="no space"), room_at(str(tmp_path / "a.ome.tiff"), overwrite=False):

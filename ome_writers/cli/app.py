@@ -135,6 +135,7 @@ def write(
         Replace a dataset that stands there.
     """
     plan = compile(redirected(load(settings), to, overwrite=overwrite))
+    _require_apart(frames, Path(plan.settings.output_path))
     _require_room(plan)
     source = arranged(frames_from(frames, _frame_shape(plan)), plan)
     _stream(plan, source, backend)
@@ -253,6 +254,13 @@ def redirected(settings: AcquisitionSettings, to: str, *, overwrite: bool) -> Ac
 
 def _frame_shape(plan: Plan) -> tuple[int, ...]:
     return tuple(dim.count or 1 for dim in plan.settings.frame_dimensions)
+
+
+def _require_apart(source: Path, target: Path) -> None:
+    """Refuse to write over the frames that are to be read, before anything makes room."""
+    here, there = source.expanduser().resolve(), target.expanduser().resolve()
+    if here == there or there in here.parents:
+        raise FileExistsError(f"the frames come from {source}, and {target} would overwrite them; give another --out")
 
 
 def _require_room(plan: Plan) -> None:

@@ -30,12 +30,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from hypothesis.strategies import DataObject, SearchStrategy
 from numpy.typing import NDArray
 
+from ome_writers import Stream, create_stream
 from ome_writers.documents import Outcome
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, WriteError
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings
-from ome_writers.shell import Stream, create_stream
 from ome_writers.testing import strategies
 from ome_writers.testing.failing import Failing
 from ome_writers.testing.model import arrivals, expected_arrays, frame_pixels
@@ -145,6 +145,11 @@ class _Acquisition(RuleBasedStateMachine):
         else:
             self.stream = create_stream(self.settings, self.writer)
             self.opened = True
+
+    @precondition(lambda self: not self.opened)
+    @rule()
+    def leave_it(self) -> None:
+        """Do nothing, with a plan that the writer cannot do."""
 
     @precondition(lambda self: self.taking)
     @rule(memory=st.sampled_from(["plain", "fortran", "strided", "swapped"]), metadata=st.booleans())

@@ -3,7 +3,8 @@
 It says a second time, in the dullest way, what `order.py`, `layout.py` and `plan.py` say in a clever one, and imports
 none of them. A rule that is changed there must be changed here by hand: that is what it is for.
 
-1. The loops run as nested `for` statements; one that snakes goes backwards every second time it is started.
+1. The loops run as nested `for` statements; one that snakes goes backwards every second time it is started. One of
+   positions in tours goes from tour to tour, and has a loop over the positions of the tour within another.
 2. Each loop is an axis or fans out. Every combination of fanned-out indices is an image; positions count slowest, then
    the other loops in the order of acquisition.
 3. A frame lands in its image at the indices of the axes, in storage order.
@@ -68,6 +69,17 @@ def _nested(loops: list[Dimension], starts: dict[str, int], outside: dict[str, i
         return
     first, *rest = loops
     starts[first.name] += 1
+    if first.tours:
+        begin = 0
+        for size in first.tours:
+            loops = list(rest)
+            names = [dim.name for dim in rest]
+            turn = names.index(first.tours_within) + 1 if first.tours_within else len(rest)
+            loops.insert(turn, Dimension(name=first.name, type="position", count=size))
+            for found in _nested(loops, starts, {**outside, first.name: 0}):
+                yield {**found, first.name: begin + found[first.name]}
+            begin += size
+        return
     if first.count is None:
         steps: Iterator[int] = count()
     elif first.snake and starts[first.name] % 2 == 0:

@@ -8,8 +8,10 @@ and orders are as strange as the rules allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
+from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -151,6 +153,14 @@ def _loop(  # noqa: PLR0913 - all of them chosen by `dimensions`
 
 
 @st.composite
+def _tours(draw: DrawFn, count: int) -> tuple[int, ...] | None:
+    """Draw how positions are gone through in tours, or that they are not."""
+    ends = sorted(draw(st.sets(st.integers(1, count - 1)))) if count > 1 else []
+    cuts = [0, *ends, count]
+    return draw(st.none() | st.just(tuple(b - a for a, b in pairwise(cuts))))
+
+
+@st.composite
 def _cuts(draw: DrawFn, count: int) -> dict[str, Any]:
     """Draw the sizes of chunks and shards: dividing the count or not, smaller and larger than it."""
     return {
@@ -224,6 +234,12 @@ def dimensions(  # noqa: PLR0913 - each limit has a default, and is named by who
             count = draw(st.integers(1, min(5, max(budget, 1))))
             budget //= count
         loops.append(draw(_loop(kind, label, count, snake=snake, plate=plate, plain=plain)))
+    if not any(dim.snake for dim in loops):
+        for level, dim in enumerate(loops):
+            tours = draw(_tours(dim.count or 0)) if dim.type == "position" else None
+            if tours:
+                within = draw(st.sampled_from([None, *(inner.name for inner in loops[level + 1 :])]))
+                loops[level] = evolve(dim, tours=tours, tours_within=within)
     height, width = (draw(_frame_dimension(name, max_pixels)) for name in frame)
     return (*loops, height, width)
 

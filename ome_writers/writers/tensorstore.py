@@ -22,22 +22,31 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from ome_writers.documents import Document
 from ome_writers.errors import WriteError
-from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.target import is_url
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import stands, sync_tree
 from ome_writers.writers.inflight import InFlight
-from ome_writers.zarrjson import array_json, encode_json, group_json
+from ome_writers.writers.zarrtree import (
+    Shape,
+    array_file,
+    array_key,
+    cells,
+    document_file,
+    filled_up,
+    first_shape,
+    folders_beyond,
+    ranges,
+    whole,
+)
+from ome_writers.zarrjson import array_json
 
 _MOST_HANDLES: Final = 512
 """Arrays that tensorstore holds open at once."""
 _NO_EDGE: Final = 2**40
 """An extent that no array reaches."""
-
-Shape = tuple[int, ...]
 
 
 @cache
@@ -113,16 +122,16 @@ class TensorStoreWriter:
             raise FileExistsError(f"{root} exists; nothing was written")
         if not is_url(root):
             local.mkdir(parents=True, exist_ok=True)
-        self._shapes = [_first_shape(spec) for spec in self._specs]
+        self._shapes = [first_shape(spec) for spec in self._specs]
         self._ends = [(0,) * len(spec.shape) for spec in self._specs]
-        arrays = map(_array, self._specs, self._shapes)
-        self._put([*map(_encoded, documents), *arrays])
+        arrays = map(array_file, self._specs, self._shapes)
+        self._put([*map(document_file, documents), *arrays])
 
     def _put(self, files: Iterable[tuple[str, bytes]]) -> None:
         _finish([self._store.write(key, data) for key, data in files])
 
     def _stored_shapes(self) -> list[Shape]:
-        reads = [self._store.read(_key(spec)) for spec in self._specs]
+        reads = [self._store.read(array_key(spec)) for spec in self._specs]
         found = [read.result() for read in reads]
         for spec, result in zip(self._specs, found, strict=True):
             if result.state != "value":
@@ -141,22 +150,14 @@ class TensorStoreWriter:
         if array in self._resizing:
             # Two documents of one array must not overtake each other.
             self._resizing.pop(array).result()
-        self._resizing[array] = self._store.write(*_array(self._specs[array], shape))
+        self._resizing[array] = self._store.write(*array_file(self._specs[array], shape))
 
     def _remove_beyond(self, array: int, shape: Shape) -> None:
         spec, ends = self._specs[array], self._ends[array]
-        cells = _cells(shape, spec)
-        if ends is not None and all(map(int.__le__, _cells(ends, spec), cells)):
+        if ends is not None and all(map(int.__le__, cells(ends, spec), cells(shape, spec))):
             return
-        prefix = f"{spec.path}/c/"
-        doomed = set()
-        for key in self._store.list(_below(prefix)).result():
-            parts = key.decode().removeprefix(prefix).split("/")
-            beyond = (axis for axis, part in enumerate(parts) if int(part) >= cells[axis])
-            axis = next(beyond, None)
-            if axis is not None:
-                # Never the last axis, for a frame does not shrink. So this is a folder, and all in it goes.
-                doomed.add(prefix + "/".join(parts[: axis + 1]) + "/")
+        keys = self._store.list(_below(f"{spec.path}/c/")).result()
+        doomed = folders_beyond((key.decode() for key in keys), spec, shape)
         _finish([self._store.delete_range(_below(folder)) for folder in doomed])
         self._ends[array] = shape if ends is None else tuple(map(min, ends, shape))
 
@@ -176,9 +177,10 @@ class TensorStoreWriter:
             spec, ends = self._specs[block.array], self._ends[block.array]
             start = (*block.start, 0, 0)
             stop = tuple(map(int.__add__, start, block.data.shape))
-            extent = _whole(start, stop, self._shapes[block.array], _grid(spec))
+            extent = whole(start, stop, self._shapes[block.array], spec)
             self.in_flight.make_room(prod(extent) * block.data.itemsize)
-            pixels = _copied(block.data, extent, spec.fill_value)
+            cut = extent != block.data.shape
+            pixels = filled_up(block.data, extent, spec.fill_value) if cut else block.data.copy()
             where = tuple(slice(first, first + size) for first, size in zip(start, extent, strict=True))
             # The copy is ours and never changes, so tensorstore need not make another.
             written = self._handle(block.array)[where].write(pixels, can_reference_source_data_indefinitely=True)
@@ -204,8 +206,7 @@ class TensorStoreWriter:
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, once those of this array that are on their way have arrived."""
         self.in_flight.wait(array)
-        parts = [range(size)[part] for size, part in zip(self._shapes[array], selection, strict=True)]
-        where = tuple(slice(part.start, part.stop) if isinstance(part, range) else part for part in parts)
+        where = ranges(selection, self._shapes[array])
         return np.asarray(self._handle(array)[where].read().result())
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +221,7 @@ class TensorStoreWriter:
     def _publish(self, documents: Documents) -> None:
         _finish(self._resizing.values())
         self._resizing.clear()
-        self._put(map(_encoded, documents))
+        self._put(map(document_file, documents))
 
     def close(self, documents: Documents, /) -> None:
         """Wait until all blocks are stored, then replace the documents.
@@ -244,21 +245,6 @@ class TensorStoreWriter:
         self._handles.clear()
 
 
-def _key(spec: ArraySpec) -> str:
-    return f"{spec.path}/zarr.json"
-
-
-def _array(spec: ArraySpec, shape: Shape) -> tuple[str, bytes]:
-    return _key(spec), encode_json(array_json(spec, shape))
-
-
-def _encoded(document: Document) -> tuple[str, bytes]:
-    if document.kind == "group":
-        key = f"{document.path}/zarr.json" if document.path else "zarr.json"
-        return key, encode_json(group_json(document.body))
-    return document.path, document.body.encode()
-
-
 def _below(folder: str) -> Any:
     """Return the range of all keys in a folder, whose name ends in a slash."""
     return ts.KvStore.KeyRange(folder, folder[:-1] + chr(ord("/") + 1))
@@ -267,31 +253,3 @@ def _below(folder: str) -> Any:
 def _finish(futures: Iterable[Any]) -> None:
     for future in futures:
         future.result()
-
-
-def _first_shape(spec: ArraySpec) -> Shape:
-    return tuple(size or block for size, block in zip(spec.shape, block_shape(spec, "shard"), strict=True))
-
-
-def _grid(spec: ArraySpec) -> Shape:
-    return spec.shard_shape or spec.chunk_shape
-
-
-def _cells(shape: Shape, spec: ArraySpec) -> Shape:
-    return tuple(-(-size // step) for size, step in zip(shape, _grid(spec), strict=True))
-
-
-def _whole(start: Shape, stop: Shape, shape: Shape, grid: Shape) -> Shape:
-    """Return the extent of a block, filled up to whole chunks where the array's edge cuts it."""
-    for first, last, size, step in zip(start, stop, shape, grid, strict=True):
-        if first % step or (last % step and last < size):
-            raise ValueError(f"a block from {start} to {stop} is not whole: an array of {shape} is cut into {grid}")
-    return tuple(-(-last // step) * step - first for first, last, step in zip(start, stop, grid, strict=True))
-
-
-def _copied(data: NDArray[Any], extent: Shape, fill_value: int) -> NDArray[Any]:
-    if extent == data.shape:
-        return data.copy()
-    out = np.full(extent, fill_value, data.dtype)
-    out[tuple(map(slice, data.shape))] = data
-    return out

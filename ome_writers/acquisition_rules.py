@@ -1,0 +1,289 @@
+"""The rules of formats and of whole acquisitions, and of acquisitions that are ready to be written.
+
+As in `rules.py`, they are tables of rule functions, in the order of their problems, and read attributes, whatever holds
+them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from ome_writers.check import (
+    Rule,
+    choice,
+    flag,
+    listed,
+    readable,
+    repeated,
+    shown,
+    text,
+    text_fault,
+    whole,
+)  # fmt: skip
+from ome_writers.errors import Problem
+
+# ── formats ─────────────────────────────────────────────────────────────────────────────────────────
+
+BACKENDS: Final[dict[str, tuple[str, ...]]] = {
+    "ome-zarr": ("auto", "direct", "tensorstore", "acquire-zarr", "zarrs-python", "zarr-python"),
+    "ome-tiff": ("auto", "direct", "tifffile"),
+    "scratch": ("auto", "scratch", "memory"),
+}
+"""Names that `backend` may have, by format."""
+
+COMPRESSIONS: Final[dict[str, tuple[str, ...]]] = {
+    "ome-zarr": ("none", "blosc-zstd", "blosc-lz4", "zstd", "gzip"),
+    "ome-tiff": ("none", "lzw", "zlib", "deflate", "zstd"),
+}
+"""Names that `compression` may have, by format; a format that is not listed stores plainly and takes any."""
+
+
+def _single_name(name: str) -> Rule:
+    def rule(format_: Any) -> Iterator[Problem]:
+        value = getattr(format_, name)
+        if "/" in value or "\\" in value:
+            yield Problem((name,), "invalid_value", f"must be a name, not a path; got {shown(value)}")
+
+    return rule
+
+
+OME_ZARR: Final[tuple[Rule, ...]] = (
+    choice("name", ("ome-zarr",)),
+    choice("backend", BACKENDS["ome-zarr"]),
+    text("suffix", empty=True),
+    _single_name("suffix"),
+    choice("group_names", ("number", "position")),
+)
+OME_TIFF: Final[tuple[Rule, ...]] = (
+    choice("name", ("ome-tiff",)),
+    choice("backend", BACKENDS["ome-tiff"]),
+    text("suffix", empty=True),
+    _single_name("suffix"),
+    choice("prefer_single_file", ("auto", "always", "never")),
+    choice("multi_file_metadata", ("redundant", "master-tiff", "companion-file")),
+    text("companion_file"),
+    _single_name("companion_file"),
+)
+SCRATCH: Final[tuple[Rule, ...]] = (
+    choice("name", ("scratch",)),
+    choice("backend", BACKENDS["scratch"]),
+    whole("max_memory_bytes", at_least=0, at_most=2**63 - 1),
+    text("suffix", empty=True),
+    flag("spill_to_disk"),
+)
+
+
+def _unique_dimensions(settings: Any) -> Iterator[Problem]:
+    for double in repeated(dimension.name for _, dimension in readable(settings.dimensions, "name")):
+        yield Problem(("dimensions",), "conflict", f"names must be unique; got {double!r} more than once")
+
+
+def _loops(settings: Any) -> Iterator[Problem]:
+    dimensions = settings.dimensions
+    for index, dimension in readable(dimensions, "count"):
+        if dimension.count is None and 0 < index < len(dimensions) - 2:
+            yield Problem(("dimensions", index, "count"), "missing", "only the first dimension may go on without end")
+    positions = [index for index, dimension in readable(dimensions[:-2], "type") if dimension.type == "position"]
+    for index in positions[1:]:
+        message = f"there may be one position dimension; dimensions.{positions[0]} is one already"
+        yield Problem(("dimensions", index), "conflict", message)
+    for index, dimension in readable(dimensions, "tours", "tours_within"):
+        inner = [other.name for number_, other in readable(dimensions[:-2], "name") if number_ > index]
+        if dimension.tours_within is not None and dimension.tours_within not in inner:
+            message = f"must name a loop that follows; got {dimension.tours_within!r}, they are {inner}"
+            yield Problem(("dimensions", index, "tours_within"), "conflict", message)
+    if any(dimension.tours for _, dimension in readable(dimensions, "tours")):
+        for index, dimension in readable(dimensions, "snake"):
+            if dimension.snake:
+                yield Problem(("dimensions", index, "snake"), "conflict", "must be False where positions have tours")
+
+
+def _frame(settings: Any) -> Iterator[Problem]:
+    dimensions = settings.dimensions
+    if 0 < len(dimensions) < 2:  # noqa: PLR2004 - y and x
+        yield Problem(
+            ("dimensions",), "invalid_value", "must end with the two dimensions of a frame, usually y and x; got one"
+        )
+        return
+    first = max(len(dimensions) - 2, 0)
+    for index, dimension in readable(dimensions[first:], "type"):
+        # A dimension of a frame that has no type gets this one, unless it was refused before.
+        if dimension.type not in (None, "space"):
+            message = (
+                f"one of the last two dimensions, those of a frame, must be of type 'space'; got {dimension.type!r}"
+            )
+            yield Problem(("dimensions", first + index, "type"), "conflict", message)
+    for index, dimension in readable(dimensions[first:], "count"):
+        if dimension.count is None:
+            yield Problem(("dimensions", first + index, "count"), "missing", "a frame needs a size")
+    for index, dimension in readable(dimensions[first:], "snake"):
+        if dimension.snake:
+            yield Problem(
+                ("dimensions", first + index, "snake"), "conflict", "pixels of a frame have no order of arrival"
+            )
+
+
+def _is_dtype(name: str) -> bool:
+    try:
+        return not name or np.dtype(name).name == name
+    except (TypeError, ValueError, SyntaxError):
+        return False
+
+
+def _dtype(settings: Any) -> Iterator[Problem]:
+    # The converter has turned what numpy knows into a name; what it does not know came through as it was.
+    value = settings.dtype
+    if not isinstance(value, str) or not _is_dtype(value):
+        yield Problem(
+            ("dtype",), "invalid_value", f"must be the name of a numpy dtype, such as 'uint16'; got {shown(value)}"
+        )
+    elif value and np.dtype(value).kind not in "biufc":
+        yield Problem(("dtype",), "invalid_value", f"pixels must be numbers; got {value!r}")
+
+
+def _compression(settings: Any) -> Iterator[Problem]:
+    name, value = settings.format.name, settings.compression
+    allowed = COMPRESSIONS.get(name)
+    if value is not None and allowed and value not in allowed:
+        listing = ", ".join(map(repr, allowed))
+        yield Problem(("compression",), "unsupported", f"must be one of {listing} for {name}; got {shown(value)}")
+
+
+def _compression_level(settings: Any) -> Iterator[Problem]:
+    level, codec = settings.compression_level, settings.compression
+    if level is not None and codec in (None, "none", "lzw"):
+        yield Problem(("compression_level",), "conflict", f"compression {codec!r} has no levels; got {level}")
+        return
+    highest = {"blosc-zstd": 9, "blosc-lz4": 9, "gzip": 9, "zlib": 9, "deflate": 9, "zstd": 22}.get(codec, 9)
+    if level is not None and level > highest:
+        yield Problem(("compression_level",), "invalid_value", f"must be at most {highest} for {codec}; got {level}")
+
+
+def _storage_names(settings: Any) -> Iterator[Problem]:
+    order = settings.storage_order
+    if isinstance(order, tuple):
+        for index, name in enumerate(order):
+            if fault := text_fault(name):
+                yield Problem(("storage_order", index), *fault)
+    elif order not in ("acquisition", "ome"):
+        message = f"must be 'ome', 'acquisition' or a list of dimension names; got {shown(order)}"
+        yield Problem(("storage_order",), "invalid_value", message)
+
+
+def _storage_order(settings: Any) -> Iterator[Problem]:
+    order, dimensions = settings.storage_order, settings.dimensions
+    if not isinstance(order, tuple) or not dimensions or not all(isinstance(name, str) for name in order):
+        return
+    names = [dimension.name for dimension in dimensions]
+    if sorted(order) != sorted(names):
+        yield Problem(
+            ("storage_order",), "conflict", f"must name every dimension once; got {list(order)}, they are {names}"
+        )
+    elif list(order[-2:]) != names[-2:]:
+        message = f"must end with the two dimensions of a frame, {names[-2:]}; got {list(order[-2:])}"
+        yield Problem(("storage_order",), "conflict", message)
+
+
+def _wells(settings: Any) -> Iterator[Problem]:
+    if settings.plate is None or not settings.dimensions:
+        return
+    places = [(index, dim) for index, dim in readable(settings.dimensions, "type", "coords") if dim.type == "position"]
+    if not places:
+        yield Problem(("plate",), "conflict", "needs a dimension of type 'position', whose positions say their wells")
+    for index, dimension in places:
+        for number_, position in readable(dimension.coords, "plate_row", "plate_column"):
+            if position.plate_row is None:
+                loc = ("dimensions", index, "coords", number_, "plate_row")
+                yield Problem(loc, "missing", "must say its well, since there is a plate")
+
+
+def _on_plate(part: str) -> Rule:
+    field = f"plate_{part}"
+
+    def rule(settings: Any) -> Iterator[Problem]:
+        if settings.plate is None:
+            return
+        names = getattr(settings.plate, f"{part}_names")
+        for index, dimension in readable(settings.dimensions, "type", "coords"):
+            for number_, position in readable(dimension.coords, field) if dimension.type == "position" else ():
+                name = getattr(position, field)
+                if name is not None and name not in names:
+                    loc = ("dimensions", index, "coords", number_, field)
+                    yield Problem(loc, "conflict", f"must be a {part} of the plate; got {name!r}")
+
+    return rule
+
+
+ACQUISITION: Final[tuple[Rule, ...]] = (
+    text("root_path", empty=True),
+    listed("dimensions", "dimensions"),
+    _unique_dimensions,
+    _loops,
+    _frame,
+    _dtype,
+    text("compression", optional=True),
+    _compression,
+    whole("compression_level", at_least=0),
+    _compression_level,
+    _storage_names,
+    _storage_order,
+    _wells,
+    _on_plate("row"),
+    _on_plate("column"),
+    flag("overwrite"),
+)
+
+# ── ready to be written ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _present(settings: Any) -> Iterator[Problem]:
+    if not settings.dimensions:
+        yield Problem(("dimensions",), "missing", "is required: what does the acquisition loop over?")
+    if not settings.dtype:
+        yield Problem(("dtype",), "missing", "is required: what are the pixels?")
+    if not settings.root_path and settings.format.name != "scratch":
+        yield Problem(("root_path",), "missing", f"is required for {settings.format.name}: where shall it be written?")
+
+
+_OME_PIXELS = (
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+)
+"""OME-XML 2016-06, `PixelType`."""
+_ZARR_PIXELS = (*_OME_PIXELS, "int64", "uint64", "float16")
+"""Zarr v3 core data types."""
+
+
+def _storable_dtype(settings: Any) -> Iterator[Problem]:
+    allowed = {"ome-tiff": _OME_PIXELS, "ome-zarr": _ZARR_PIXELS}.get(settings.format.name)
+    if settings.dtype and allowed and settings.dtype not in allowed:
+        message = f"{settings.format.name} can hold {', '.join(allowed)}; got {settings.dtype!r}"
+        yield Problem(("dtype",), "unsupported", message)
+
+
+def _group_names(settings: Any) -> Iterator[Problem]:
+    if getattr(settings.format, "group_names", "number") == "number":
+        return
+    for index, dimension in readable(settings.dimensions, "type", "coords"):
+        if dimension.type != "position":
+            continue
+        for number_, position in enumerate(dimension.coords):
+            if not re.fullmatch(r"(?!__)(?!.*\.$)[A-Za-z0-9_-][A-Za-z0-9._-]*", position.name):
+                message = f"as a group name must be letters, digits, '-', '_' and '.'; got {position.name!r}"
+                yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
+
+
+READY: Final[tuple[Rule, ...]] = (_present, _storable_dtype, _group_names)

@@ -1,0 +1,35 @@
+"""Given the path of a dataset that this library wrote, this answers: what is its cube, and where are its arrays?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ome_writers.cube import Cube
+from ome_writers.target import is_url
+
+
+def reopened(path: str) -> tuple[Cube, Any]:
+    """Return the cube of a dataset and its arrays, of which `shape` and `read` can be asked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If it is no OME-Zarr or OME-TIFF, or its documents cannot be understood.
+    """
+    path = str(path)
+    if not is_url(path) and not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
+        from ome_writers.readers import tiff
+
+        return tiff.reopened(Path(path))
+    from ome_writers.readers import zarr
+
+    return zarr.reopened(path)
+
+
+def _holds_zarr(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))

@@ -1,0 +1,219 @@
+"""Given where the pages of an OME-TIFF dataset lie, this reads its images as arrays, with tifffile.
+
+Pages are appended as frames come, so the page of a frame is its number among those frames of its file that came. A
+file is whole after each frame: it can be read while it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import weakref
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import tifffile
+from attrs import frozen
+from numpy.typing import NDArray
+
+from ome_writers.cube import Cube, Rectangle, cube_from
+from ome_writers.documents import Outcome
+from ome_writers.omexml import RUN_NAMESPACE
+from ome_writers.plan import Plan
+from ome_writers.run import Run
+
+_MOST_FILES: Final = 16
+"""Files that are held open at once."""
+
+
+@frozen(eq=False)
+class Pages:
+    """Where the frames of one image lie."""
+
+    file: Path
+    numbers: NDArray[np.int64]
+    """Number of each frame's page in the file, -1 where there is none. Shape: that of the array, without y and x."""
+    count: int
+    """How many pages the file has."""
+
+
+class TiffArrays:
+    """The images of an OME-TIFF dataset as arrays."""
+
+    def __init__(self, pages: Sequence[Pages], frame: tuple[int, int], dtype: str, fill_value: int) -> None:
+        self.pages, self._frame, self.dtype, self._fill_value = pages, frame, dtype, fill_value
+        self._open: dict[Path, tuple[tifffile.TiffFile, int]] = {}
+        """Each with the number of pages that it had when it was opened."""
+        self._end = weakref.finalize(self, _close, self._open)
+
+    def shape(self, array: int) -> tuple[int, ...]:
+        """Return the shape of an array."""
+        return self.pages[array].numbers.shape + self._frame
+
+    def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
+        """Return the pixels in a rectangle."""
+        where = self.pages[array]
+        numbers = where.numbers[selection[:-2]]
+        height, width = (range(size)[part] for size, part in zip(self._frame, selection[-2:], strict=True))
+        out = np.full((*numbers.shape, len(height), len(width)), self._fill_value, self.dtype)
+        for index in np.ndindex(numbers.shape):
+            if (number := int(numbers[index])) >= 0:
+                frame = self._page(where, number).asarray().reshape(self._frame)
+                out[index] = frame[selection[-2:]]
+        return out
+
+    def _page(self, where: Pages, number: int) -> tifffile.TiffPage:
+        path = where.file
+        if path in self._open and number >= self._open[path][1]:
+            # Pages have come since it was opened, and tifffile does not look for them.
+            self._open.pop(path)[0].close()
+        if path not in self._open:
+            if len(self._open) >= _MOST_FILES:
+                self._open.pop(next(iter(self._open)))[0].close()
+            self._open[path] = tifffile.TiffFile(path, is_ome=False), where.count
+        page = self._open[path][0].pages[number]
+        return page if isinstance(page, tifffile.TiffPage) else page.aspage()
+
+
+def _close(files: dict[Path, tuple[tifffile.TiffFile, int]]) -> None:
+    for file, _ in files.values():
+        file.close()
+
+
+class RunPages(TiffArrays):
+    """The images of a run, as far as it has come."""
+
+    def __init__(self, run: Run) -> None:
+        spec = run.plan.layout.arrays[0]
+        height, width = (size or 1 for size in spec.shape[-2:])
+        super().__init__((), (height, width), spec.dtype, spec.fill_value)
+        self._run = run
+        self._cursor = -1
+
+    def shape(self, array: int) -> tuple[int, ...]:
+        """Return the shape that an array has by now."""
+        outcome = self._run.so_far()
+        if outcome.cursor != self._cursor:
+            self.pages, self._cursor = pages_of(self._run.plan, outcome), outcome.cursor
+        return super().shape(array)
+
+
+def of_run(run: Run) -> RunPages:
+    """Return the images that a run has stored."""
+    return RunPages(run)
+
+
+def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
+    """Return where the frames of each image lie; costs the frames that came."""
+    came = np.ones(outcome.cursor, bool)
+    came[outcome.missing] = False
+    rows = plan.rows(0, outcome.cursor)[came]
+    arrays = plan.layout.arrays
+    files = {path: number for number, path in enumerate(plan.layout.files)}
+    file_of = np.array([files[spec.path] for spec in arrays])
+    page = np.empty(len(rows), np.int64)
+    in_files = _grouped(file_of[rows["array"]], len(files))
+    for mine in in_files:
+        page[mine] = np.arange(len(mine))
+    found = []
+    for spec, shape, mine in zip(
+        arrays, plan.shapes(outcome.cursor), _grouped(rows["array"], len(arrays)), strict=True
+    ):
+        numbers = np.full(shape[:-2], -1, np.int64)
+        index = tuple(rows["index"][mine].T)
+        places = np.ravel_multi_index(index, numbers.shape) if index else np.zeros(len(mine), np.int64)
+        numbers.reshape(-1)[places] = page[mine]
+        found.append(Pages(Path(outcome.root, spec.path), numbers, len(in_files[files[spec.path]])))
+    return found
+
+
+def _grouped(groups: NDArray[np.integer[Any]], count: int) -> list[NDArray[np.int64]]:
+    """Return for each group the places of its items, in order."""
+    ends = np.cumsum(np.bincount(groups, minlength=count))[:-1]
+    return np.split(np.argsort(groups, kind="stable"), ends)
+
+
+# ── from the path alone ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_DTYPES: Final = {"float": "float32", "double": "float64", "bit": "bool", "complex": "complex64"} | {
+    "double-complex": "complex128"
+}
+_ROLES: Final = {"time": "T", "space": "Z"}
+"""Type of a dimension -> which of OME-XML's loops it is; others are channels."""
+
+
+def reopened(path: Path) -> tuple[Cube, TiffArrays]:
+    """Return the cube and the images of the dataset in a file, or in a folder.
+
+    Raises
+    ------
+    ValueError
+        If it is no OME-TIFF that this library wrote.
+    """
+    file, text = _described(path if path.is_file() else _first_of(path))
+    root = ET.fromstring(text)  # noqa: S314 - tifffile parses it as well, and entities are not expanded
+    facts = _facts(root)
+    if "dimensions" not in facts:
+        raise ValueError(f"{path}: does not say in which order it was acquired; read it with tifffile")
+    axes = [str(name) for name in facts["axes"]]
+    types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
+    roles = [_ROLES.get(types[name], "C") for name in axes[:-2]]
+    images = {int(image.attrib["ID"].removeprefix("Image:")): image for image in root.iterfind("{*}Image")}
+    fans = prod(dim["count"] for dim in facts["dimensions"] if dim["name"] not in axes)
+    pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
+    pages = [_pages(one, roles, file) for one in pixels]
+    described = next(one for one in pixels if one is not None)
+    height, width = int(described.attrib["SizeY"]), int(described.attrib["SizeX"])
+    dtype = described.attrib["Type"]
+    arrays = TiffArrays(pages, (height, width), _DTYPES.get(dtype, dtype), 0)
+    shapes = [arrays.shape(array) for array in range(fans)]
+    return cube_from(facts, shapes, arrays.dtype), arrays
+
+
+def _first_of(folder: Path) -> Path:
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")))
+    if not files:
+        raise ValueError(f"{folder}: is neither an OME-Zarr nor a folder of OME-TIFF files")
+    return files[0]
+
+
+def _described(path: Path) -> tuple[Path, str]:
+    """Return the OME-XML of a dataset, and the file that holds it."""
+    try:
+        with tifffile.TiffFile(path, is_ome=False) as file:
+            text = str(file.pages.first.description)
+    except tifffile.TiffFileError as error:
+        raise ValueError(f"{path}: is no OME-TIFF: {error}") from error
+    if not text.lstrip().startswith("<"):
+        raise ValueError(f"{path}: is no OME-TIFF")
+    # OME-XML 2016-06, `BinaryOnly`: what is said of these pixels stands in another file of the folder.
+    elsewhere = ET.fromstring(text).find("{*}BinaryOnly")  # noqa: S314 - as above
+    if elsewhere is None:
+        return path, text
+    other = path.with_name(elsewhere.attrib["MetadataFile"])
+    return _described(other) if other.suffix.lower() in {".tif", ".tiff"} else (path, other.read_text("utf-8"))
+
+
+def _facts(root: ET.Element) -> dict[str, Any]:
+    """Return what this library noted about the dimensions."""
+    for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
+        if annotation.get("Namespace") == RUN_NAMESPACE:
+            noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
+            return {name: json.loads(noted[name]) for name in ("dimensions", "axes") if name in noted}
+    return {}
+
+
+def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages:
+    if pixels is None:
+        return Pages(file, np.full((1,) * len(roles), -1, np.int64), 0)
+    numbers = np.full([int(pixels.attrib[f"Size{role}"]) for role in roles], -1, np.int64)
+    name = file.name
+    for data in pixels.iterfind("{*}TiffData"):
+        numbers[tuple(int(data.attrib[f"First{role}"]) for role in roles)] = int(data.attrib["IFD"])
+        uuid = data.find("{*}UUID")
+        name = name if uuid is None else uuid.attrib["FileName"]
+    return Pages(file.with_name(name), numbers, sys.maxsize)

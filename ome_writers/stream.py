@@ -1,0 +1,305 @@
+"""A stream: what takes frames one at a time, and tells of them, while they come and after that."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from ome_writers import edits
+from ome_writers.documents import Outcome, Stamp, documents
+from ome_writers.errors import PlanError, Problem
+from ome_writers.events import Callback, EventName, Events
+from ome_writers.plan import Plan
+from ome_writers.progress import bar
+from ome_writers.run import Run
+from ome_writers.target import is_url, room_at
+from ome_writers.view import StreamView, view_of
+from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+
+Backend = str | Writer | None
+
+
+class Stream:
+    """Takes frames in the order of a plan, one at a time; as a context manager it closes at the end.
+
+    Made by `create_stream`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
+    >>> stream = create_stream(AcquisitionSettings(dtype="uint8", dimensions=dims))
+    >>> stream.append(np.ones((8, 8), "uint8"), frame_metadata={"exposure_time": 0.01})
+    >>> stream.skip()
+    >>> stream.close()
+    >>> stream.outcome.verdict, stream.outcome.missing.tolist()
+    ('stopped', [1])
+    """
+
+    def __init__(self, plan: Plan, backend: Backend = None, *, progress: bool = False) -> None:
+        self._stack = ExitStack()
+        self._after: list[Callable[[int], object]] = []
+        """What is called with the cursor after each step."""
+        if progress:
+            self._after.append(self._stack.enter_context(bar(plan.frames, shown=True)))
+        try:
+            self._run = begun(plan, backend)
+        except BaseException:
+            self._stack.close()
+            raise
+        self._take = self._run.take
+        self._events = Events(self._run, self._after)
+        self._forgotten = weakref.finalize(self, _close_forgotten, self._run, self._events)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the frames follow."""
+        return self._run.plan
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came of the run; `None` until it is closed."""
+        return self._run.outcome
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has been closed."""
+        return self._run.outcome is not None
+
+    def append(self, frame: NDArray[Any], *, frame_metadata: Mapping[str, Any] | None = None) -> None:
+        """Take the next frame. When this returns, the caller may reuse its memory.
+
+        Parameters
+        ----------
+        frame
+            The shape (y, x) and dtype of the plan; byte order and memory layout may be any. Nothing is cast.
+        frame_metadata
+            Any JSON-like values, also numpy scalars and arrays, datetimes and paths. `delta_t` and `exposure_time`
+            (seconds) and `position_x`, `position_y`, `position_z` (micrometers) go to their places in OME-XML.
+
+        Raises
+        ------
+        FrameError
+            If the frame or its metadata cannot be stored; it took no place, the next one may.
+        PlanExhausted
+            If all planned frames have come.
+        WriteError
+            If the disk fails, now or in an earlier frame that was still on its way.
+        ValueError
+            If the stream is closed.
+        """
+        self._take(frame, frame_metadata)
+        for tell in self._after:
+            tell(self._run.cursor)
+
+    def skip(self, *, frames: int = 1) -> None:
+        """Go past frames that will not come; they read as the fill value, and the documents say that they are missing.
+
+        Raises
+        ------
+        PlanExhausted
+            If fewer are left; then none is skipped.
+        """
+        self._run.skip(frames)
+        for tell in self._after:
+            tell(self._run.cursor)
+
+    # ── what others see of it ───────────────────────────────────────────────────────────────────────────────────────
+
+    def view(self, *, dynamic_shape: bool = True, strict: bool = False) -> StreamView:
+        """Return the acquisition as one array with its dimensions in order of acquisition, readable at any time.
+
+        Parameters
+        ----------
+        dynamic_shape
+            Whether shape and coordinates grow with what has come; else they are as planned.
+        strict
+            Whether an index beyond what has come raises `IndexError`. Else, as long as it is planned, it reads as the
+            fill value. Without `dynamic_shape` this means nothing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+        >>> dims = dims_from_standard_axes({"t": 3, "c": ["DAPI", "GFP"], "y": 8, "x": 8})
+        >>> with create_stream(AcquisitionSettings(dtype="uint8", dimensions=dims)) as stream:
+        ...     view = stream.view()
+        ...     for value in (7, 8, 9):
+        ...         stream.append(np.full((8, 8), value, "uint8"))
+        >>> view.shape, view[-1, :, 0, 0].tolist(), view.coords["c"]
+        ((2, 2, 8, 8), [9, 0], ['DAPI', 'GFP'])
+        """
+        return view_of(self._run, self._events, dynamic_shape=dynamic_shape, strict=strict)
+
+    def on(self, event: EventName, callback: Callback) -> None:
+        """Call `callback` with a `CoordUpdate` whenever something happens, from now on until the stream is closed.
+
+        All callbacks run in one thread of their own, in order and one at a time, and never hold up the acquisition:
+        however slow they are, they hear of every frame, and nothing is queued. `close` waits until they have heard of
+        all. So a callback must not wait for the thread that closes. What it raises goes to `threading.excepthook`.
+
+        Parameters
+        ----------
+        event
+            `"coords_changed"`: with every frame. `"coords_expanded"`: when a dimension gets further than before.
+            Frames that are skipped are one event of either kind, if a dimension gets further with them, else none.
+
+        Raises
+        ------
+        ValueError
+            If there is no such event.
+        """
+        self._events.on(event, callback)
+
+    def get_metadata(self) -> Any:
+        """Return a copy of the metadata documents, to be changed and given to `update_metadata`.
+
+        Returns
+        -------
+        OME-Zarr: the attributes of each group that is an image, by its path (`"."` is the root). OME-TIFF: a model of
+        `ome_types` for each file with pixels, by its number, and at -1 for a companion file. Otherwise `None`.
+        """
+        described = self._run.documents()
+        name = self.plan.settings.format.name
+        if name == "ome-zarr":
+            return edits.attributes_of(self.plan, described)
+        return edits.models_of(described) if name == "ome-tiff" else None
+
+    def update_metadata(self, metadata: Any) -> None:
+        """Replace metadata documents, in the form of `get_metadata`, where they stand.
+
+        OME-Zarr: at any time. What differs from the documents as they are is kept to the end; all else, and what stands
+        under `ome_writers`, goes on to follow the run. OME-TIFF: after closing, since the documents of a run that still
+        goes on say what will be only then.
+
+        Raises
+        ------
+        KeyError
+            If there is no such group or file.
+        TypeError, ValueError
+            If something cannot be stored.
+        RuntimeError
+            If an OME-TIFF stream is not closed yet.
+        """
+        run, name = self._run, self.plan.settings.format.name
+        if metadata is None:
+            return
+        if not isinstance(metadata, Mapping):
+            raise TypeError(f"must be a mapping, as `get_metadata` returns it; got {type(metadata).__name__}")
+        if name == "ome-tiff":
+            if not self.closed:
+                raise RuntimeError(
+                    "the metadata of an OME-TIFF can be updated once the stream is closed; "
+                    "`set_global_metadata` can be called at any time"
+                )
+            run.annotate(edits.with_models(run.edits, run.documents(), metadata), {})
+            return
+        with run.lock:
+            run.annotate(
+                edits.with_attributes(run.edits, edits.attributes_of(self.plan, run.generated()), metadata), {}
+            )
+
+    def set_global_metadata(self, namespace: str, metadata: Mapping[str, Any]) -> None:
+        """Store metadata of the acquisition as a whole under a name; replaces what stood under it before.
+
+        At any time, also after closing. OME-Zarr: an attribute `namespace` of the root group. OME-TIFF: a
+        `MapAnnotation` with that `Namespace` in each document that describes the dataset, its values as JSON.
+
+        Parameters
+        ----------
+        metadata
+            As per-frame metadata: JSON-like values, also numpy scalars and arrays, datetimes and paths.
+
+        Raises
+        ------
+        ValueError
+            If the name is empty or reserved, or something cannot be stored.
+        """
+        edits.require_namespace(namespace)
+        record = edits.normalised(namespace, metadata)
+        run = self._run
+        with run.lock:
+            run.annotate(edits.with_annotation(run.edits, namespace, record), {namespace: record})
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def close(self) -> None:
+        """Store what is still on its way, write the final documents and let go of everything.
+
+        Calling it again does nothing.
+
+        Raises
+        ------
+        WriteError
+            If any frame could not be stored.
+        """
+        self._close(None)
+
+    def _close(self, error: BaseException | None) -> None:
+        self._forgotten.detach()
+        with self._stack:
+            try:
+                if error is None:
+                    self._run.close()
+                else:
+                    close_after(self._run, error)
+            finally:
+                self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(error)
+
+
+def close_after(run: Run, error: BaseException) -> None:
+    """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
+    try:
+        run.close(error)
+    except Exception as further:  # noqa: BLE001 - the first error is the one to see
+        if further is not error:
+            error.add_note(f"and at closing: {further}")
+
+
+def _close_forgotten(run: Run, events: Events) -> None:
+    if run.outcome is None:
+        warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
+        try:
+            run.close()
+        finally:
+            events.close()
+
+
+def begun(plan: Plan, backend: Backend) -> Run:
+    """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
+    writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
+    if not isinstance(writer, Writer):
+        raise PlanError(
+            [Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")]
+        )
+    if problems := unmet(plan, writer.capabilities):
+        raise PlanError(problems)
+    settings, stamp = plan.settings, _stamp(plan)
+    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
+    local = writer.capabilities.persistent and root and not is_url(root)
+    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
+        run = Run(plan, writer, root, stamp)
+        writer.open(root, plan, documents(plan, stamp, Outcome(writer=writer.capabilities.name, root=root)))
+    return run
+
+
+def _stamp(plan: Plan) -> Stamp:
+    return Stamp(now=datetime.now(UTC), uuids=tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))

@@ -1,0 +1,260 @@
+"""OME-Zarr through acquire-zarr, a streaming engine of its own, which is handed frames and does all the rest.
+
+1. The engine only appends: the frames of an array must come as nested loops over its axes bring them, the first axis
+   outermost. Where frames did not come, and others follow, it is given the fill value.
+2. It cuts every array into shards. So a chunk without a shard becomes a shard of one chunk, and the `zarr.json` of the
+   array says so; that is the one thing that differs from what other writers leave.
+3. It writes a `zarr.json` of its own for every array, as chunks are completed, and for every group when it ends. All
+   are replaced by ours after that.
+4. Frames wait in the engine, and no call makes it store them but the one that ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import acquire_zarr as aqz
+import numpy as np
+from attrs import evolve
+from numpy.typing import NDArray
+
+from ome_writers.documents import Document
+from ome_writers.errors import WriteError
+from ome_writers.layout import ArraySpec
+from ome_writers.plan import Plan
+from ome_writers.records import JSON
+from ome_writers.writer import Block, Capabilities, Documents, Selection, nesting
+from ome_writers.writers.files import replace_file, stands, sync_tree
+from ome_writers.writers.zarrtree import Shape, array_key, document_file
+from ome_writers.zarrjson import array_json, encode_json
+
+_CODECS: Final = {
+    "blosc-lz4": ("BLOSC1", "BLOSC_LZ4"),
+    "blosc-zstd": ("BLOSC1", "BLOSC_ZSTD"),
+    "zstd": ("ZSTD", "ZSTD"),
+}
+"""What the engine calls them: the compressor, and the codec in it."""
+
+_DTYPES: Final = (
+    *("int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64"),
+)
+
+
+class AcquireZarrWriter:
+    """Writes OME-Zarr 0.5 with acquire-zarr, to a folder.
+
+    Beside the frames that wait (256 MiB at most) the engine holds one layer of chunks: for each array all the frames
+    that share a chunk, or a shard, along its first axis.
+
+    Parameters
+    ----------
+    threads
+        How many threads of the engine compress and store chunks; by default one for each core, but no more than 8.
+    """
+
+    capabilities = Capabilities(
+        name="acquire-zarr",
+        formats=frozenset({"ome-zarr"}),
+        ack="close",
+        dtypes=frozenset(_DTYPES),
+        codecs=frozenset(_CODECS),
+        in_flight_bytes=256 * 2**20,
+        append_only=True,
+        urls=False,
+    )
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        self._threads = threads or min(os.cpu_count() or 1, 8)
+        self._folder = Path()
+        self._stream: aqz.ZarrStream | None = None
+        self._specs: tuple[ArraySpec, ...] = ()
+        self._documents: Sequence[Document] = ()
+        self._bodies: list[dict[str, JSON]] = []
+        """What stands in the `zarr.json` of each array."""
+        self._steps: list[Shape] = []
+        """How many frames each array goes on by for one step along each of its axes but y and x."""
+        self._taken: list[int] = []
+        """How many frames the engine has been given for each array."""
+        self._failed = False
+
+    # ── structure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
+        """Create every group and array, and start the engine; with `attach` only learn what the arrays are.
+
+        Raises
+        ------
+        FileExistsError
+            If anything stands at `root`, unless `attach`.
+        FileNotFoundError
+            If an array to attach to does not stand there.
+        """
+        self._folder, self._documents, self._failed = Path(root).absolute(), documents, False
+        self._specs = tuple(map(_in_shards, plan.layout.arrays))
+        if attach:
+            self._bodies = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            return
+        if stands(self._folder):
+            raise FileExistsError(f"{root} exists; nothing was written")
+        axes = nesting(plan)
+        self._bodies = [array_json(spec, tuple(size or 1 for size in spec.shape)) for spec in self._specs]
+        self._steps = [_steps(spec, axes) for spec in self._specs]
+        self._taken = [0] * len(self._specs)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        arrays = [_settings(spec, axes, body) for spec, body in zip(self._specs, self._bodies, strict=True)]
+        self._stream = aqz.ZarrStream(
+            aqz.StreamSettings(store_path=str(self._folder), arrays=arrays, max_threads=self._threads)
+        )
+        self._publish()
+
+    def _publish(self) -> None:
+        """Write all documents, those of the arrays too."""
+        arrays = ((array_key(spec), encode_json(body)) for spec, body in zip(self._specs, self._bodies, strict=True))
+        for key, data in (*map(document_file, self._documents), *arrays):
+            path = self._folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, data)
+
+    def resize(self, array: int, shape: Shape, /) -> None:
+        """Give an array a new shape. Frames that were taken lie within it, so nothing is removed."""
+        # The engine would write its own over a document that stood there now; ours follow when it has ended.
+        self._bodies[array] = self._bodies[array] | {"shape": list(shape)}
+
+    # ── pixels ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, blocks: Sequence[Block], /) -> None:
+        """Take frames; waits while too many are on their way.
+
+        Raises
+        ------
+        WriteError
+            If one of the frames so far could not be stored.
+        ValueError
+            If a frame comes after a later one of its array, or after the engine has ended.
+        """
+        for block in blocks:
+            place = sum(map(int.__mul__, block.start, self._steps[block.array]))
+            ahead = place - self._taken[block.array]
+            if self._stream is None or ahead < 0:
+                why = "has ended" if self._stream is None else f"has {self._taken[block.array]} frames of the array"
+                raise ValueError(f"acquire-zarr only appends, and {why}; got one for its place {place}")
+            frame = block.data.reshape(block.data.shape[-2:])
+            if ahead:
+                blank = np.full_like(frame, self._specs[block.array].fill_value)
+                for _ in range(ahead):
+                    self._append(block, blank)
+            self._append(block, frame)
+
+    def _append(self, block: Block, frame: NDArray[Any]) -> None:
+        try:
+            self._stream.append(frame, self._specs[block.array].path)  # type: ignore[union-attr] # `write` has looked
+        except RuntimeError as error:
+            self._failed = True
+            raise WriteError(f"frame {block.frames[0]}, or one before it: {error}", block.frames[0]) from error
+        self._taken[block.array] += 1
+
+    def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
+        """Raise: this writer cannot read."""
+        raise NotImplementedError("what acquire-zarr has taken can be read when it has ended, with any reader of Zarr")
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
+        """Replace the documents; without any, or with `durable`, end the engine, after which it takes no more frames.
+
+        Raises
+        ------
+        WriteError
+            If any frame could not be stored.
+        """
+        if documents is None or durable:
+            self._end()
+        if documents is not None:
+            self._documents = documents
+            self._publish()
+        if durable:
+            sync_tree(self._folder)
+
+    def _end(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            stream.close()
+        except RuntimeError as error:
+            self._failed = True
+            raise WriteError(f"not all frames could be stored: {error}") from error
+        finally:
+            self._publish()
+
+    def close(self, documents: Documents, /) -> None:
+        """End the engine and replace the documents.
+
+        What fails only now is raised, and the documents stay as they were. After an error that has been raised before,
+        the documents tell of it, and so they are written.
+        """
+        with contextlib.suppress(WriteError) if self._failed else contextlib.nullcontext():
+            self._end()
+        self._documents = documents
+        self._publish()
+
+    def abort(self) -> None:
+        """End the engine, which stores what it was given if it can."""
+        with contextlib.suppress(Exception):
+            self._end()
+
+
+def _in_shards(spec: ArraySpec) -> ArraySpec:
+    return evolve(spec, shard_shape=spec.shard_shape or spec.chunk_shape, index_location="end")
+
+
+def _steps(spec: ArraySpec, axes: tuple[int, ...]) -> Shape:
+    steps = [0] * len(axes)
+    for level, axis in enumerate(axes):
+        steps[axis] = prod(spec.shape[inner] or 1 for inner in axes[level + 1 :])
+    return tuple(steps)
+
+
+def _settings(spec: ArraySpec, axes: tuple[int, ...], body: Any) -> aqz.ArraySettings:
+    """Return an array as the engine wants to hear of it: its dimensions in the order of the loops, and how they lie."""
+    frame = (len(axes), len(axes) + 1)
+    shards = spec.shard_shape or spec.chunk_shape
+    dimensions = [
+        aqz.Dimension(
+            # The engine has opinions on names. Ours stand in our document.
+            name=f"axis{axis}",
+            kind=aqz.DimensionType.SPACE if axis in frame else aqz.DimensionType.OTHER,
+            array_size_px=spec.shape[axis] or 0,
+            chunk_size_px=spec.chunk_shape[axis],
+            shard_size_chunks=shards[axis] // spec.chunk_shape[axis],
+        )
+        for axis in (*axes, *frame)
+    ]
+    compression = None
+    if spec.codec:
+        compressor, codec = _CODECS[spec.codec.name]
+        said = body["codecs"][0]["configuration"]["codecs"][1]["configuration"]
+        shuffle = ("noshuffle", "shuffle", "bitshuffle").index(said.get("shuffle", "noshuffle"))
+        level = said["clevel"] if "clevel" in said else said["level"]
+        compression = aqz.CompressionSettings(
+            compressor=getattr(aqz.Compressor, compressor),
+            codec=getattr(aqz.CompressionCodec, codec),
+            level=level,
+            shuffle=shuffle,
+        )
+    return aqz.ArraySettings(
+        output_key=spec.path,
+        data_type=np.dtype(spec.dtype),
+        dimensions=dimensions,
+        # The engine counts three axes where there are two, and would miss one here.
+        storage_dimension_order=[f"axis{axis}" for axis in range(len(spec.shape))] if axes else None,
+        compression=compression,
+    )

@@ -1,0 +1,85 @@
+"""The public names: pinned, documented, each with an example that runs (doctests are on)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ome_writers
+
+NAMES = [
+    "AcquisitionSettings",
+    "ArraySpec",
+    "Assembly",
+    "Block",
+    "Capabilities",
+    "Channel",
+    "Codec",
+    "CoordUpdate",
+    "Dimension",
+    "Document",
+    "FrameError",
+    "Layout",
+    "Location",
+    "OMEStream",
+    "OmeTiffFormat",
+    "OmeZarrFormat",
+    "Outcome",
+    "Plan",
+    "PlanError",
+    "PlanExhausted",
+    "Plate",
+    "Position",
+    "PositionDimension",
+    "Problem",
+    "ScratchFormat",
+    "SettingsError",
+    "Stamp",
+    "StandardAxis",
+    "Stream",
+    "StreamView",
+    "WriteError",
+    "Writer",
+    "__version__",
+    "assemble",
+    "compile",
+    "create_stream",
+    "dims_from_standard_axes",
+    "documents",
+    "dump",
+    "dumps",
+    "load",
+    "load_plan",
+    "loads",
+    "open_view",
+    "peak_bytes",
+    "save_plan",
+    "save_table",
+    "unmet",
+    "write",
+]
+
+
+def test_the_public_names():
+    assert ome_writers.__all__ == NAMES
+
+
+def test_names_that_are_imported_are_public_and_none_is_made_here():
+    tree = ast.parse(Path(ome_writers.__file__).read_text(encoding="utf-8"))
+    imported = [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    assert sorted(imported) == sorted(NAMES)
+    assert {type(node) for node in tree.body} <= {ast.Expr, ast.ImportFrom, ast.Assign}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "__version__"])
+def test_each_has_a_docstring_with_an_example(name):
+    # Of the object itself: what it inherits does not count.
+    assert ">>> " in (vars(getattr(ome_writers, name)).get("__doc__") or getattr(ome_writers, name).__doc__)
+
+
+def test_the_version_is_that_of_the_package():
+    assert ome_writers.__version__.split(".")[0] == "1"
