@@ -111,8 +111,8 @@ def useq_to_acquisition_settings(  # noqa: PLR0913 - the signature of 0.3
         places = positions_of(visits, sequence, {dim.name: factor(dim.unit) for dim in made})
         plate = plate_of(sequence, visits)
         tours = [len(tour) for tour in order.tours]
-        words = {"tours": tours, "tours_within": order.inner[-1]} if max(tours) > 1 else {}
-        made.insert(_place(nests[0], order), Dimension(name="p", type="position", coords=places, **words))
+        turns: dict[str, Any] = {"tours": tours, "tours_within": order.inner[-1]} if max(tours) > 1 else {}
+        made.insert(_place(nests[0], order), Dimension(name="p", type="position", coords=places, **turns))
     # Loops over one item may stand anywhere, and only they can stand before one without end.
     made.sort(key=lambda dim: dim.count is not None)
     return {"dimensions": made, "plate": plate}

@@ -108,6 +108,23 @@ def test_overwrite_refuses_to_delete_what_is_no_dataset(ask: Any) -> None:
     assert Path("d.ome.zarr/thesis.txt").read_text() == "years of work"
 
 
+def test_write_does_not_overwrite_what_it_reads(ask: Any) -> None:
+    sizes = {"p": 3, **{name: count for name, count in SIZES.items() if name != "t"}}
+    path = settings_file(dimensions=[{"name": name, "count": count} for name, count in sizes.items()])
+    np.save("frames.npy", recorded(6, 12, 10) + 1)
+    assert ask("write", path, "--frames", "frames.npy", "--out", "a.ome.zarr")[0] == 0
+    Path("recorded").mkdir()
+    for number, frame in enumerate(recorded(6, 12, 10)):
+        tifffile.imwrite(f"recorded/{number}.ome.tif", frame, ome=True)
+    # Three positions of an OME-TIFF make a folder, which here is that of the recording.
+    for source, target in {"a.ome.zarr": "a.ome.zarr/", "recorded": "recorded.ome.tiff"}.items():
+        code, _, complained = ask("write", path, "--frames", source, "--out", target, "--overwrite")
+        assert code == 1
+        assert "would overwrite them" in complained
+    assert zarr.open_group("a.ome.zarr", mode="r")["0/0"][0].max() > 0
+    assert len(list(Path("recorded").iterdir())) == 6
+
+
 # ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -137,9 +154,10 @@ def test_check_tells_what_only_the_format_forbids(ask: Any) -> None:
 
 
 def test_check_tells_that_the_writer_cannot(ask: Any) -> None:
-    code, _, complained = ask("check", settings_file(format={"name": "ome-zarr", "backend": "acquire-zarr"}))
+    path = settings_file(dtype="float16", format={"name": "ome-zarr", "backend": "acquire-zarr"})
+    code, _, complained = ask("check", path)
     assert code == 1
-    assert "acquire-zarr" in complained
+    assert "dtype: acquire-zarr stores" in complained
 
 
 def test_check_is_content_with_good_settings(ask: Any) -> None:
