@@ -296,7 +296,9 @@ def _way(nest: Nest, positions: int) -> _Way:
     first, last = places[0], places[-1]
     between, within = tuple(axes[first + 1 : last]), tuple(axes[last + 1 :])
     if between and within:
-        message = f"{between} run between positions and grid points, and {within} within both"
+        message = (
+            f"loops run between positions and grid points ({', '.join(between)}), and in both ({', '.join(within)})"
+        )
         raise refused(("axis_order",), f"{message}; ragged sequences are not supported yet")
     return _Way(tuple(axes[:first]), between or within, tour=bool(between))
 

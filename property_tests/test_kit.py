@@ -12,7 +12,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ome_writers import AcquisitionSettings, compile, rules
+from ome_writers import AcquisitionSettings, acquisition_rules, compile
 from ome_writers.check import problems_of
 from ome_writers.layout import ArraySpec
 from ome_writers.testing import Failing, check_writer, frame_pixels, settings
@@ -105,7 +105,7 @@ class TestStrategies:
 
     @given(settings())
     def test_settings_are_valid(self, settings: AcquisitionSettings) -> None:
-        assert problems_of(settings, (), rules.READY) == []
+        assert problems_of(settings, (), acquisition_rules.READY) == []
         assert compile(settings).layout.arrays
 
     @how(max_examples=20)

@@ -249,12 +249,14 @@ class _Acquisition(RuleBasedStateMachine):
 
     def _must_tell_the_truth(self) -> None:
         outcome = self.stream.outcome or Outcome()
-        stored = sum(frame is not None for frame in self.came)
-        _must(outcome.frames == stored, f"{stored} frames came; the outcome says {outcome.frames}")
         # A `skip` that fails has gone past some of its frames.
         self.came += [None] * (outcome.cursor - len(self.came))
-        missing = [number for number, frame in enumerate(self.came) if frame is None]
+        # After a failure, frames of blocks that were never stored are lost, though they were taken.
+        lost = {number for number in range(len(self.came)) if self.failed and number not in self.writer.stored}
+        missing = [number for number, frame in enumerate(self.came) if frame is None or number in lost]
         _must(outcome.missing.tolist() == missing, f"{missing} did not come; the outcome says {outcome.missing}")
+        stored = len(self.came) - len(missing)
+        _must(outcome.frames == stored, f"{stored} frames came; the outcome says {outcome.frames}")
         done = self.settings.num_frames in (None, len(self.came))
         verdict = "failed" if self.failed else "complete" if done else "stopped"
         _must(outcome.verdict == verdict, f"the verdict must be {verdict}; got {outcome.verdict}")

@@ -6,7 +6,8 @@
    array says so; that is the one thing that differs from what other writers leave.
 3. It writes a `zarr.json` of its own for every array, as chunks are completed, and for every group when it ends. All
    are replaced by ours after that.
-4. Frames wait in the engine, and no call makes it store them but the one that ends it.
+4. Frames wait in the engine, and no call makes it store them but the one that ends it. When a disk fails, that call
+   may never return. So it is made in a thread, and given up when nothing has been stored for long.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
+import time
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -58,6 +61,9 @@ class AcquireZarrWriter:
     ----------
     threads
         How many threads of the engine compress and store chunks; by default one for each core, but no more than 8.
+    patience
+        Seconds without any progress on the disk after which an engine that does not end is taken to have failed; a
+        quarter of them once it has told of a failure.
     """
 
     capabilities = Capabilities(
@@ -71,8 +77,9 @@ class AcquireZarrWriter:
         urls=False,
     )
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, *, threads: int | None = None, patience: float = 60) -> None:
         self._threads = threads or min(os.cpu_count() or 1, 8)
+        self._patience = patience
         self._folder = Path()
         self._stream: aqz.ZarrStream | None = None
         self._specs: tuple[ArraySpec, ...] = ()
@@ -187,13 +194,14 @@ class AcquireZarrWriter:
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        try:
-            stream.close()
-        except RuntimeError as error:
-            self._failed = True
-            raise WriteError(f"not all frames could be stored: {error}") from error
-        finally:
+        fault = _end_of(stream, self._folder, self._patience / 4 if self._failed else self._patience)
+        if fault is None:
             self._publish()
+            return
+        self._failed = True
+        with contextlib.suppress(OSError):
+            self._publish()
+        raise WriteError(f"not all frames could be stored: {fault}") from fault
 
     def close(self, documents: Documents, /) -> None:
         """End the engine and replace the documents.
@@ -210,6 +218,44 @@ class AcquireZarrWriter:
         """End the engine, which stores what it was given if it can."""
         with contextlib.suppress(Exception):
             self._end()
+
+
+def _end_of(stream: aqz.ZarrStream, folder: Path, patience: float) -> Exception | None:
+    """End a stream that stores below `folder`, and return what went wrong."""
+    faults: list[Exception] = []
+
+    def end() -> None:
+        try:
+            stream.close()
+        except RuntimeError as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=end, name="acquire-zarr", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        end()  # Python 3.12 and newer start no threads while the process ends.
+    progress, since, pause = (0, 0), time.monotonic(), min(1.0, patience / 4)
+    while thread.is_alive():
+        thread.join(pause)
+        looked = time.monotonic()
+        found = _stored(folder)
+        pause = max(pause, 10 * (time.monotonic() - looked))
+        if found != progress:
+            progress, since = found, looked
+        elif thread.is_alive() and looked - since > patience:
+            return TimeoutError(f"acquire-zarr does not end, and has stored nothing for {patience:g} s")
+    return faults[0] if faults else None
+
+
+def _stored(folder: Path) -> tuple[int, int]:
+    """Return the number of files below a folder, and their bytes."""
+    sizes = []
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append(Path(path, name).stat().st_size)
+    return len(sizes), sum(sizes)
 
 
 def _in_shards(spec: ArraySpec) -> ArraySpec:

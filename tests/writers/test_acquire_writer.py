@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from time import sleep
 from typing import Any
 
@@ -325,6 +327,36 @@ def test_aborting_never_raises_and_keeps_what_came(tmp_path: Path) -> None:
     writer.abort()
     np.testing.assert_array_equal(stored(tmp_path / "a")[0], frame_pixels(0, (6, 5), "uint16"))
     assert '"verdict": "running"' in (tmp_path / "a" / "zarr.json").read_text("utf-8")
+
+
+class Stuck:
+    """What acquire-zarr may become when the disk fails: its `close` does not return, or only after `files` files."""
+
+    def __init__(self, folder: Path, files: int) -> None:
+        self.folder, self.files = folder, files
+        self.released = Event()
+
+    def close(self) -> None:
+        for number in range(self.files):
+            (self.folder / f"{number}").touch()
+            sleep(0.05)
+        if not self.files:
+            self.released.wait()
+
+
+@pytest.mark.parametrize("stored_files", [0, 40])
+def test_an_engine_that_stores_nothing_any_more_is_given_up(tmp_path: Path, stored_files: int) -> None:
+    plan, writer = plan_of({"t": 3, "y": 6, "x": 5}), AcquireZarrWriter(patience=1)
+    writer.open(str(tmp_path / "a"), plan, [])
+    writer.flush()
+    stuck = Stuck(tmp_path / "a", stored_files)
+    # The true one gets stuck now and then only, when a disk is full.
+    writer._stream = stuck  # type: ignore[assignment]  # noqa: SLF001
+    slow = nullcontext() if stored_files else pytest.raises(ow.WriteError, match="nothing for 1 s")
+    with slow:
+        writer.close([FINAL])
+    stuck.released.set()
+    assert (tmp_path / "a" / "39").exists() == bool(stored_files)
 
 
 def test_a_process_that_forgets_to_close_ends(tmp_path: Path) -> None:
