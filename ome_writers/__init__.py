@@ -1,5 +1,7 @@
 """Stream camera frames into OME-Zarr and OME-TIFF: compile a plan, then write it."""
 
+import importlib
+
 from ome_writers._version import __version__
 from ome_writers.assembly import Assembly, assemble, peak_bytes
 from ome_writers.deprecated import PositionDimension
@@ -57,6 +59,7 @@ __all__ = [
     "compile",
     "create_stream",
     "dims_from_standard_axes",
+    "dims_from_useq",
     "documents",
     "dump",
     "dumps",
@@ -68,5 +71,15 @@ __all__ = [
     "save_plan",
     "save_table",
     "unmet",
+    "useq_to_acquisition_settings",
     "write",
 ]
+
+_LATE = dict.fromkeys(("dims_from_useq", "useq_to_acquisition_settings"), "ome_writers.useq")
+"""Names from the edges of the house, and the modules that have them: loaded when they are asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)

@@ -131,6 +131,14 @@ def dims_from_useq(  # noqa: PLR0913 - the signature of 0.3
     """Return the dimensions of a useq sequence (deprecated: the plate is lost).
 
     `useq_to_acquisition_settings` explains the parameters, and what is raised.
+
+    Examples
+    --------
+    >>> import pytest, useq
+    >>> with pytest.deprecated_call():
+    ...     dims = dims_from_useq(useq.MDASequence(channels=["GFP"]), image_width=512, image_height=256)
+    >>> [dim.name for dim in dims]
+    ['c', 'y', 'x']
     """
     warnings.warn("use `useq_to_acquisition_settings(…)['dimensions']`", DeprecationWarning, stacklevel=2)
     return useq_to_acquisition_settings(

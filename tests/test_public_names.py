@@ -47,6 +47,7 @@ NAMES = [
     "compile",
     "create_stream",
     "dims_from_standard_axes",
+    "dims_from_useq",
     "documents",
     "dump",
     "dumps",
@@ -58,6 +59,7 @@ NAMES = [
     "save_plan",
     "save_table",
     "unmet",
+    "useq_to_acquisition_settings",
     "write",
 ]
 
@@ -71,8 +73,15 @@ def test_names_that_are_imported_are_public_and_none_is_made_here():
     imported = [
         alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     ]
-    assert sorted(imported) == sorted(NAMES)
-    assert {type(node) for node in tree.body} <= {ast.Expr, ast.ImportFrom, ast.Assign}
+    late = ["dims_from_useq", "useq_to_acquisition_settings"]
+    assert sorted([*imported, *late]) == sorted(NAMES)
+    made = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert made == ["__getattr__"]
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="module 'ome_writers' has no attribute 'OMEStreamer'"):
+        _ = ome_writers.OMEStreamer
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "__version__"])
