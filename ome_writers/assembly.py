@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
-from math import gcd, lcm, prod
+from math import lcm, prod
 from typing import Final
 
 import numpy as np
@@ -192,8 +192,11 @@ class _Cutter:
             return [segment]
         outer, inner = segment.loops[0], Segment(segment.rows, segment.loops[1:])
         each = inner.frames or 0
-        begin, rounds = self._alignment(outer, segment.rows)
-        if rounds == 1 and not begin:
+        aligned = self._alignment(outer, segment.rows)
+        if aligned is None:
+            return [segment]
+        begin, rounds = aligned
+        if rounds == 1:
             return [self._every_round(inner, outer.repeats)]
         cycles = None if outer.repeats is None else (outer.repeats - begin) // rounds
         if cycles is not None and cycles < 2:  # noqa: PLR2004 - a single cycle repeats nothing
@@ -216,23 +219,20 @@ class _Cutter:
         ]
         return Stretch(np.concatenate(written), repeats)
 
-    def _alignment(self, loop: Loop, rows: Rows) -> tuple[int, int]:
-        """Return the round of a loop at which a block begins, and after how many rounds one does again."""
+    def _alignment(self, loop: Loop, rows: Rows) -> tuple[int, int] | None:
+        """Return the first round of a loop that shares no block with the one before, and after how many the next is.
+
+        `None` if all rounds share blocks with their neighbours.
+        """
         if loop.array or not any(loop.index):
             return 0, 1
         axis = next(axis for axis, step in enumerate(loop.index) if step)
         step, block = loop.index[axis], int(self.blocks[0, axis])
         low, high = int(rows["index"][:, axis].min()), int(rows["index"][:, axis].max())
         rounds = lcm(step, block) // step
-        if rounds == 1 and low // block == high // block:
-            return 0, 1
-        # The round at which index `low` falls on the beginning of a block.
-        ahead = -low % block
-        common = gcd(step, block)
-        if ahead % common:
-            return 0, max(rounds, 2)
-        begin = next(k for k in range(rounds) if (k * step - ahead) % block == 0)
-        return begin, rounds
+        apart = (k for k in range(rounds) if (high + (k - 1) * step) // block < (low + k * step) // block)
+        begin = next(apart, None)
+        return None if begin is None else (begin, rounds)
 
     # ── rows written out ────────────────────────────────────────────────────────────────────────────────────────────
 

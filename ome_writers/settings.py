@@ -80,6 +80,12 @@ class Position(Bridged):
     z_coord: float | None = field(default=None, converter=as_number)
 
 
+def _scale(value: object) -> Any:
+    # Programs written for 0.3 pass the pixel size of a microscope that was not configured: 0.
+    number = as_number(value)
+    return None if isinstance(number, (int, float)) and not isinstance(number, bool) and number == 0 else number
+
+
 @frozen(kw_only=True)
 class Dimension(Bridged):
     """A loop of the acquisition, or one of the two dimensions of its frames.
@@ -111,8 +117,8 @@ class Dimension(Bridged):
     """Chunks in a shard (not elements); `None` means no sharding along this dimension."""
     unit: str | None = None
     """Unit of `scale`, `translation` and `coords`, in OME or NGFF spelling (`"um"`, `"micrometer"`); held in NGFF's."""
-    scale: float | None = field(default=None, converter=as_number)
-    """Size of an element, in `unit`: pixel size, distance of planes, time interval."""
+    scale: float | None = field(default=None, converter=_scale)
+    """Size of an element, in `unit`: pixel size, distance of planes, time interval. 0 says that it is not known."""
     translation: float | None = field(default=None, converter=as_number)
     """Place of the first element, in `unit`."""
     snake: bool = False

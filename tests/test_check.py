@@ -196,7 +196,7 @@ DIMENSION = [
         "invalid_value",
         "unit: must be a unit of time, such as 'second' or 'ms'; got 'parsec'",
     ),
-    ({"name": "z", "scale": 0}, "invalid_value", "scale: must be greater than 0; got 0"),
+    ({"name": "z", "scale": -1}, "invalid_value", "scale: must be greater than 0; got -1"),
     ({"name": "z", "scale": 10**400}, "invalid_value", "scale: must be finite; got a number of 1329 bits"),
     ({"name": "z", "translation": "here"}, "invalid_type", "translation: must be a number; got 'here'"),
     ({"name": "z", "snake": 1}, "invalid_value", "snake: must be one of True, False; got 1"),

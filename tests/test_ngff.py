@@ -140,6 +140,8 @@ def test_the_stage_goes_along_the_axes_of_a_frame_whatever_they_are_called():
         Dimension(name="col", count=4, unit="um"),
     ]
     assert image_of(attributes(planned(dims)), "0")[1]["translation"] == [9.0, 7.0, 5.0]
+    dims[-2:] = [Dimension(name="x", count=4), Dimension(name="y", count=4)]
+    assert image_of(attributes(planned(dims)), "0")[1]["translation"] == [9.0, 5.0, 7.0]
 
 
 def test_axes_scale_and_translation():

@@ -320,3 +320,8 @@ def test_settings_without_positions_have_one():
     assert settings.position_dimension_index is None
     assert not settings.is_unbounded
     assert not AcquisitionSettings().is_unbounded
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, np.float32(0), None])
+def test_a_scale_of_nothing_is_not_known(scale):
+    assert Dimension(name="y", count=4, scale=scale).scale is None

@@ -18,6 +18,7 @@ from hypothesis.strategies import DataObject
 from numpy.typing import NDArray
 
 import ome_writers as ow
+from ome_writers.cube import cube_from
 from ome_writers.testing import strategies
 from ome_writers.testing.model import arrivals, frame_pixels
 from ome_writers.view import StreamView, open_view
@@ -407,3 +408,20 @@ def test_any_key_of_any_acquisition(drawn: ow.AcquisitionSettings, skipped: set[
             assert again.dims == view.dims
             wanted = expected(acquired, came)
             np.testing.assert_array_equal(again[tuple(map(slice, wanted.shape))], wanted)
+
+
+class TestWhatDocumentsSay:
+    FACTS: Any = {  # noqa: RUF012 - never changed
+        "dimensions": [{"name": "p", "type": "position", "count": 2}, {"name": "y", "type": "space", "count": 4}],
+        "axes": ["y"],
+    }
+
+    @pytest.mark.parametrize("facts", [{}, {"dimensions": 3, "axes": []}, {**FACTS, "axes": ["z"]}])
+    def test_nonsense_is_refused(self, facts: Any) -> None:
+        with pytest.raises(ValueError, match="what the documents say of the dimensions cannot be understood"):
+            cube_from(facts, [[4], [4]], "uint8")
+
+    def test_as_many_arrays_as_the_loops_make(self) -> None:
+        assert cube_from(self.FACTS, [[4], [4]], "uint8").counts == (2, 4)
+        with pytest.raises(ValueError, match="but there are 3 arrays"):
+            cube_from(self.FACTS, [[4], [4], [4]], "uint8")

@@ -7,7 +7,7 @@
 3. It writes a `zarr.json` of its own for every array, as chunks are completed, and for every group when it ends. All
    are replaced by ours after that.
 4. Frames wait in the engine, and no call makes it store them but the one that ends it. When a disk fails, that call
-   may never return. So it is made in a thread, and given up when nothing has been stored for long.
+   tries every chunk again and again, or never returns. So a thread makes it, and there is an end to waiting for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -62,8 +62,8 @@ class AcquireZarrWriter:
     threads
         How many threads of the engine compress and store chunks; by default one for each core, but no more than 8.
     patience
-        Seconds without any progress on the disk after which an engine that does not end is taken to have failed; a
-        quarter of them once it has told of a failure.
+        Seconds after which an engine that does not end is left alone: since it last stored anything, or, if frames have
+        failed before, in all.
     """
 
     capabilities = Capabilities(
@@ -91,6 +91,8 @@ class AcquireZarrWriter:
         self._taken: list[int] = []
         """How many frames the engine has been given for each array."""
         self._failed = False
+        self._lock = threading.Lock()
+        """Held while documents are written: two could do that, if the engine ends when it is no longer waited for."""
 
     # ── structure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,10 +127,11 @@ class AcquireZarrWriter:
     def _publish(self) -> None:
         """Write all documents, those of the arrays too."""
         arrays = ((array_key(spec), encode_json(body)) for spec, body in zip(self._specs, self._bodies, strict=True))
-        for key, data in (*map(document_file, self._documents), *arrays):
-            path = self._folder / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data)
+        with self._lock:
+            for key, data in (*map(document_file, self._documents), *arrays):
+                path = self._folder / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, data)
 
     def resize(self, array: int, shape: Shape, /) -> None:
         """Give an array a new shape. Frames that were taken lie within it, so nothing is removed."""
@@ -184,24 +187,36 @@ class AcquireZarrWriter:
         """
         if documents is None or durable:
             self._end()
-        if documents is not None:
-            self._documents = documents
-            self._publish()
+        self._documents = self._documents if documents is None else documents
+        self._publish()
         if durable:
             sync_tree(self._folder)
 
     def _end(self) -> None:
+        """End the engine, which leaves documents of its own; if that fails, put back those that stood before."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        fault = _end_of(stream, self._folder, self._patience / 4 if self._failed else self._patience)
-        if fault is None:
-            self._publish()
-            return
-        self._failed = True
-        with contextlib.suppress(OSError):
-            self._publish()
-        raise WriteError(f"not all frames could be stored: {fault}") from fault
+        faults: list[Exception] = []
+        left_alone = threading.Event()
+
+        def end() -> None:
+            try:
+                stream.close()
+            except RuntimeError as error:
+                faults.append(error)
+            if left_alone.is_set():
+                with contextlib.suppress(OSError):
+                    self._publish()
+
+        if not _in_time(end, self._folder, self._patience, in_all=self._failed):
+            left_alone.set()
+            faults.append(TimeoutError(f"acquire-zarr does not end, after {self._patience:g} s of waiting"))
+        if faults:
+            self._failed = True
+            with contextlib.suppress(OSError):
+                self._publish()
+            raise WriteError(f"not all frames could be stored: {faults[0]}") from faults[0]
 
     def close(self, documents: Documents, /) -> None:
         """End the engine and replace the documents.
@@ -216,36 +231,32 @@ class AcquireZarrWriter:
 
     def abort(self) -> None:
         """End the engine, which stores what it was given if it can."""
-        with contextlib.suppress(Exception):
-            self._end()
+        if self._stream is not None:
+            with contextlib.suppress(Exception):
+                self._end()
+                self._publish()
 
 
-def _end_of(stream: aqz.ZarrStream, folder: Path, patience: float) -> Exception | None:
-    """End a stream that stores below `folder`, and return what went wrong."""
-    faults: list[Exception] = []
-
-    def end() -> None:
-        try:
-            stream.close()
-        except RuntimeError as error:
-            faults.append(error)
-
+def _in_time(end: Callable[[], None], folder: Path, patience: float, *, in_all: bool) -> bool:
+    """Return whether `end` has ended, and not gone on for longer than `patience` without storing below `folder`."""
     thread = threading.Thread(target=end, name="acquire-zarr", daemon=True)
     try:
         thread.start()
     except RuntimeError:
         end()  # Python 3.12 and newer start no threads while the process ends.
+        return True
     progress, since, pause = (0, 0), time.monotonic(), min(1.0, patience / 4)
-    while thread.is_alive():
+    while True:
         thread.join(pause)
+        if not thread.is_alive():
+            return True
         looked = time.monotonic()
-        found = _stored(folder)
+        found = progress if in_all else _stored(folder)
         pause = max(pause, 10 * (time.monotonic() - looked))
         if found != progress:
             progress, since = found, looked
-        elif thread.is_alive() and looked - since > patience:
-            return TimeoutError(f"acquire-zarr does not end, and has stored nothing for {patience:g} s")
-    return faults[0] if faults else None
+        elif looked - since > patience:
+            return False
 
 
 def _stored(folder: Path) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -186,7 +185,6 @@ TURN = (
         (plan_of({"c": None, "t": 2, "y": 6, "x": 5}), "t"),
         (plan_of({"c": None, "t": 1, "y": 6, "x": 5}), "t"),
         (loops("t", "z", snake=["z"]), "t"),
-        (loops("t", "c", storage_order=["c", "t", "y", "x"]), "c"),
     ],
 )
 def test_it_says_that_it_cannot_go_back(tmp_path: Path, plan: ow.Plan, first: str) -> None:
@@ -330,11 +328,14 @@ def test_aborting_never_raises_and_keeps_what_came(tmp_path: Path) -> None:
 
 
 class Stuck:
-    """What acquire-zarr may become when the disk fails: its `close` does not return, or only after `files` files."""
+    """What acquire-zarr may become when the disk fails: its `close` goes on for long, or does not return."""
 
     def __init__(self, folder: Path, files: int) -> None:
         self.folder, self.files = folder, files
-        self.released = Event()
+        self.released, self.ended = Event(), Event()
+
+    def append(self, _frame: object, _key: str) -> None:
+        raise RuntimeError("no space left")
 
     def close(self) -> None:
         for number in range(self.files):
@@ -342,21 +343,52 @@ class Stuck:
             sleep(0.05)
         if not self.files:
             self.released.wait()
+        (self.folder / "zarr.json").write_text("its own")
+        self.ended.set()
 
 
-@pytest.mark.parametrize("stored_files", [0, 40])
-def test_an_engine_that_stores_nothing_any_more_is_given_up(tmp_path: Path, stored_files: int) -> None:
+def with_stuck(root: Path, files: int) -> tuple[AcquireZarrWriter, Stuck]:
+    """Return a writer whose engine gets stuck: the true one does now and then only, when a disk is full."""
     plan, writer = plan_of({"t": 3, "y": 6, "x": 5}), AcquireZarrWriter(patience=1)
-    writer.open(str(tmp_path / "a"), plan, [])
+    writer.open(str(root), plan, [ow.Document("", "group", {"said": "running"})])
     writer.flush()
-    stuck = Stuck(tmp_path / "a", stored_files)
-    # The true one gets stuck now and then only, when a disk is full.
-    writer._stream = stuck  # type: ignore[assignment]  # noqa: SLF001
-    slow = nullcontext() if stored_files else pytest.raises(ow.WriteError, match="nothing for 1 s")
-    with slow:
+    stuck: Any = Stuck(root, files)
+    writer._stream = stuck  # noqa: SLF001
+    return writer, stuck
+
+
+def said(root: Path) -> object:
+    return dict(zarr.open_group(root, mode="r").attrs)["said"]
+
+
+def test_an_engine_that_stores_things_is_waited_for(tmp_path: Path) -> None:
+    writer, _ = with_stuck(tmp_path / "a", 40)
+    writer.close([FINAL])
+    assert (tmp_path / "a" / "39").exists()
+    assert said(tmp_path / "a") == "complete"
+
+
+@pytest.mark.parametrize("files", [0, 60])
+def test_an_engine_that_does_not_end_is_left_alone(tmp_path: Path, files: int) -> None:
+    writer, stuck = with_stuck(tmp_path / "a", files)
+    if files:
+        # After a failure that has been told it may not even go on for long.
+        with pytest.raises(ow.WriteError, match="no space left"):
+            writer.write([ow.Block((0,), 0, (0,), np.ones((1, 6, 5), "uint16"))])
         writer.close([FINAL])
+    else:
+        with pytest.raises(ow.WriteError, match="does not end, after 1 s"):
+            writer.close([FINAL])
+    before = said(tmp_path / "a")
+    assert before == ("complete" if files else "running")
+    # When it ends nevertheless, its documents do not stay.
     stuck.released.set()
-    assert (tmp_path / "a" / "39").exists() == bool(stored_files)
+    assert stuck.ended.wait(60)
+    for _ in range(1000):
+        if (tmp_path / "a" / "zarr.json").read_text("utf-8") != "its own":
+            break
+        sleep(0.01)
+    assert said(tmp_path / "a") == before
 
 
 def test_a_process_that_forgets_to_close_ends(tmp_path: Path) -> None:
