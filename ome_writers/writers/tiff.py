@@ -60,7 +60,7 @@ class TiffWriter:
     """
 
     def __init__(self, *, open_files: int = 64) -> None:
-        self.capabilities = Capabilities(name="tifffile", formats=frozenset({"ome-tiff"}), ack="append")
+        self.capabilities = Capabilities(name="tifffile", formats=frozenset({"ome-tiff"}), ack="append", urls=False)
         self._open_files = open_files
         self._specs: tuple[ArraySpec, ...] = ()
         self._options: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ class TiffWriter:
         FileExistsError
             If anything stands at `root`, unless `attach`.
         """
-        _require(root, plan)
+        _require_codecs(plan)
         self._specs = plan.layout.arrays
         path = Path(root)
         if not attach and stands(path):
@@ -236,10 +236,8 @@ class TiffWriter:
         self._open.clear()
 
 
-def _require(root: str, plan: Plan) -> None:
+def _require_codecs(plan: Plan) -> None:
     problems = []
-    if "://" in root:
-        problems.append(Problem(("root_path",), "unsupported", f"tifffile writes to a local path; got {root!r}"))
     codecs = {spec.codec.name for spec in plan.layout.arrays if spec.codec}
     for codec in sorted(codecs & {"lzw", "zstd"}):
         if importlib.util.find_spec("imagecodecs") is None:
