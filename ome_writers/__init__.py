@@ -7,18 +7,14 @@ from ome_writers.assembly import Assembly, assemble, peak_bytes
 from ome_writers.deprecated import PositionDimension
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
-from ome_writers.events import CoordUpdate
-from ome_writers.files import dump, load, load_plan, save_plan, save_table
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.plan import Location, Plan, compile  # noqa: A004 - the verb of this library
-from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
 from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
 from ome_writers.stream import Stream
 from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
-from ome_writers.view import StreamView, open_view
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 __all__ = [
@@ -75,8 +71,14 @@ __all__ = [
     "write",
 ]
 
-_LATE = dict.fromkeys(("dims_from_useq", "useq_to_acquisition_settings"), "ome_writers.useq")
-"""Names from the edges of the house, and the modules that have them: loaded when they are asked for."""
+_LATE = {
+    **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table"), "ome_writers.files"),
+    **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
+    **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
+    **dict.fromkeys(("StreamView", "open_view"), "ome_writers.view"),
+    **dict.fromkeys(("dims_from_useq", "useq_to_acquisition_settings"), "ome_writers.useq"),
+}
+"""Names that many programs do without, and the modules that have them: loaded when they are asked for."""
 
 
 def __getattr__(name: str) -> object:

@@ -152,3 +152,14 @@ def split_suffix(path: str) -> tuple[str, str]:
             cut -= 4 * path[:cut].lower().endswith(".ome")
             return path[:cut], path[cut:].lower()
     return path, ""
+
+
+def is_url(root: str) -> bool:
+    """Return whether `root` is a URL (`s3://…`), so that not the file system but the writer knows what stands there.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/cells.ome.zarr"), is_url("C:/data/cells.ome.zarr")
+    (True, False)
+    """
+    return "://" in root

@@ -121,7 +121,7 @@ def readable(items: object, *names: str) -> Iterator[tuple[int, Any]]:
 
 # ── rules of one value, made to measure ─────────────────────────────────────────────────────────────────────────────
 
-_NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """What is no `Char` in XML 1.0 (section 2.2), and so can be stored in no OME-XML document."""
 
 

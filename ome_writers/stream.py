@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
 from ome_writers import edits
+from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import PlanError, Problem
-from ome_writers.events import Callback, EventName, Events
 from ome_writers.plan import Plan
 from ome_writers.progress import bar
 from ome_writers.run import Run
-from ome_writers.target import is_url, room_at
-from ome_writers.view import StreamView, view_of
 from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+
+if TYPE_CHECKING:
+    from ome_writers.events import Callback, EventName, Events
+    from ome_writers.view import StreamView
 
 Backend = str | Writer | None
 
@@ -58,8 +59,9 @@ class Stream:
             self._stack.close()
             raise
         self._take = self._run.take
-        self._events = Events(self._run, self._after)
-        self._forgotten = weakref.finalize(self, _close_forgotten, self._run, self._events)
+        self._heard: list[Events] = []
+        """The events, once somebody asked for them."""
+        self._forgotten = weakref.finalize(self, _close_forgotten, self._run, self._heard)
 
     @property
     def plan(self) -> Plan:
@@ -139,7 +141,9 @@ class Stream:
         >>> view.shape, view[-1, :, 0, 0].tolist(), view.coords["c"]
         ((2, 2, 8, 8), [9, 0], ['DAPI', 'GFP'])
         """
-        return view_of(self._run, self._events, dynamic_shape=dynamic_shape, strict=strict)
+        from ome_writers.view import view_of
+
+        return view_of(self._run, self._events(), dynamic_shape=dynamic_shape, strict=strict)
 
     def on(self, event: EventName, callback: Callback) -> None:
         """Call `callback` with a `CoordUpdate` whenever something happens, from now on until the stream is closed.
@@ -159,7 +163,7 @@ class Stream:
         ValueError
             If there is no such event.
         """
-        self._events.on(event, callback)
+        self._events().on(event, callback)
 
     def get_metadata(self) -> Any:
         """Return a copy of the metadata documents, to be changed and given to `update_metadata`.
@@ -254,7 +258,15 @@ class Stream:
                 else:
                     close_after(self._run, error)
             finally:
-                self._events.close()
+                for events in self._heard:
+                    events.close()
+
+    def _events(self) -> Events:
+        if not self._heard:
+            from ome_writers.events import Events
+
+            self._heard.append(Events(self._run, self._after))
+        return self._heard[0]
 
     def __enter__(self) -> Self:
         return self
@@ -274,13 +286,14 @@ def close_after(run: Run, error: BaseException) -> None:
             error.add_note(f"and at closing: {further}")
 
 
-def _close_forgotten(run: Run, events: Events) -> None:
+def _close_forgotten(run: Run, heard: list[Events]) -> None:
     if run.outcome is None:
         warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
         try:
             run.close()
         finally:
-            events.close()
+            for events in heard:
+                events.close()
 
 
 def begun(plan: Plan, backend: Backend) -> Run:
@@ -292,6 +305,8 @@ def begun(plan: Plan, backend: Backend) -> Run:
         )
     if problems := unmet(plan, writer.capabilities):
         raise PlanError(problems)
+    from ome_writers.target import room_at
+
     settings, stamp = plan.settings, _stamp(plan)
     root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
     local = writer.capabilities.persistent and root and not is_url(root)
@@ -302,4 +317,6 @@ def begun(plan: Plan, backend: Backend) -> Run:
 
 
 def _stamp(plan: Plan) -> Stamp:
+    import uuid
+
     return Stamp(now=datetime.now(UTC), uuids=tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))

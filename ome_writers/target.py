@@ -59,17 +59,6 @@ def room_at(root: str, *, overwrite: bool) -> Iterator[None]:
     _remove(aside)
 
 
-def is_url(root: str) -> bool:
-    """Return whether `root` is a URL (`s3://…`), so that not the file system but the writer knows what stands there.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/cells.ome.zarr"), is_url("C:/data/cells.ome.zarr")
-    (True, False)
-    """
-    return "://" in root
-
-
 def why_not_dataset(path: Path) -> str | None:
     """Return why what stands at `path` does not look like the work of an OME writer, `None` if it does."""
     if path.is_symlink():

@@ -15,12 +15,12 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from ome_writers.casts import is_url
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Unit
 from ome_writers.order import Segment
 from ome_writers.plan import Plan
-from ome_writers.target import is_url
 
 _STRETCH: Final = 65_536
 """Rows of a plan that are looked at together."""

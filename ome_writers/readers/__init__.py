@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ome_writers.casts import is_url
 from ome_writers.cube import Cube
-from ome_writers.target import is_url
 
 
 def reopened(path: str) -> tuple[Cube, Any]:

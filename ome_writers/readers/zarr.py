@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ome_writers.casts import is_url
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.run import Run
-from ome_writers.target import is_url
 
 _MOST_HANDLES: Final = 64
 """Arrays that are held open at once."""

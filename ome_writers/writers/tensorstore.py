@@ -22,10 +22,10 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
+from ome_writers.casts import is_url
 from ome_writers.errors import WriteError
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
-from ome_writers.target import is_url
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import stands, sync_tree
 from ome_writers.writers.inflight import InFlight

@@ -28,10 +28,10 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.core.sync import collect_aiterator, sync
 from zarr.storage import FsspecStore, LocalStore, StorePath
 
+from ome_writers.casts import is_url
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
-from ome_writers.target import is_url
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_tree
 from ome_writers.writers.zarrtree import (

@@ -451,5 +451,7 @@ def test_a_missing_library_is_named_before_anything_is_made(tmp_path: Path, monk
 
 
 def test_a_url_is_refused() -> None:
-    with pytest.raises(ow.PlanError, match=r"root_path: tifffile writes to a local path; got 's3://bucket/a\.ome\.tiff'"):
+    with pytest.raises(
+        ow.PlanError, match=r"root_path: tifffile writes to a local path; got 's3://bucket/a\.ome\.tiff'"
+    ):
         ow.write(plan_of({"y": 4, "x": 5}, root_path="s3://bucket/a.tiff"), [], TiffWriter())
