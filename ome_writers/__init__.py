@@ -1,6 +1,7 @@
 """Stream camera frames into OME-Zarr and OME-TIFF: compile a plan, then write it."""
 
 import importlib
+import typing
 
 from ome_writers._version import __version__
 from ome_writers.assembly import Assembly, assemble, peak_bytes
@@ -16,6 +17,13 @@ from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
 from ome_writers.stream import Stream
 from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
+
+if typing.TYPE_CHECKING:
+    from ome_writers.events import CoordUpdate
+    from ome_writers.files import dump, load, load_plan, save_plan, save_table
+    from ome_writers.serial import dumps, loads
+    from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
+    from ome_writers.view import StreamView, open_view
 
 __all__ = [
     "AcquisitionSettings",

@@ -195,7 +195,7 @@ def _contenders() -> dict[str, Contender]:
     contenders: dict[str, Contender] = {_FLOOR: _plain}
     for name, entry in WRITERS.items():
         installed = entry.requires is None or find_spec(entry.requires) is not None
-        for format_name in entry.formats if installed and name != "memory" else ():
+        for format_name in entry.formats if installed and name not in {"memory", "scratch"} else ():
             contenders[f"{name}, {_SUFFIXES[format_name]}"] = _through(name, _SUFFIXES[format_name])
     return contenders
 

@@ -32,10 +32,11 @@ class Document:
     """
 
     path: str
-    """`group`: POSIX key of the zarr group. `xml`: key of the file. `comment`: key of the TIFF file that holds it."""
-    kind: Literal["group", "xml", "comment"]
+    """`group`: POSIX key of the zarr group. `xml`, `json`: key of the file. `comment`: key of the TIFF file that holds
+    it."""
+    kind: Literal["group", "xml", "comment", "json"]
     body: Any
-    """`group`: the attributes, plain JSON values. `xml` and `comment`: OME-XML text."""
+    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML text."""
 
 
 @frozen
@@ -112,4 +113,6 @@ def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Seque
         from ome_writers.omexml import tiff_documents
 
         return tiff_documents(plan, stamp, outcome)
-    return ()
+    from ome_writers.manifest import scratch_documents
+
+    return scratch_documents(plan, outcome)

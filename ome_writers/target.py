@@ -16,6 +16,7 @@ from typing import BinaryIO
 _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"})
 _LEFT_BEHIND = ("zarr.json.__lock",)  # by tensorstore, when its process is killed
 _OME_XML = PurePath("OME", "METADATA.ome.xml")
+_MANIFEST = "manifest.json"
 
 _TIFF_FORMS = {
     b"II*\0": ("<", False),
@@ -66,7 +67,7 @@ def why_not_dataset(path: Path) -> str | None:
     if path.is_file():
         return None if _is_ome_tiff(path) else "it is a file, but no OME-TIFF"
     entries = list(path.iterdir())
-    if not entries:
+    if not entries or _is_scratch(path, {entry.name for entry in entries}):
         return None
     if {entry.name for entry in entries} & _ZARR_FILES:
         if not _has_ome_attributes(path):
@@ -75,6 +76,17 @@ def why_not_dataset(path: Path) -> str | None:
         return f"files lie in it that are no part of an OME-Zarr, such as {str(strange)!r}" if strange else None
     others = [entry.name for entry in entries if not (_is_companion(entry.name) or _is_ome_tiff(entry))]
     return f"it is a folder that holds other things, such as {min(others)!r}" if others else None
+
+
+def _is_scratch(path: Path, names: set[str]) -> bool:
+    """Return whether a folder holds a manifest, the files that it lists, and nothing else."""
+    import json
+
+    try:
+        listed = json.loads((path / _MANIFEST).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(listed, list) and names <= {_MANIFEST, *map(str, listed)}
 
 
 def _has_ome_attributes(path: Path) -> bool:

@@ -20,7 +20,11 @@ from ome_writers.run import Run
 
 F = TypeVar("F", bound=Callable[[], object])
 
-_READERS: Final = {"ome-zarr": "ome_writers.readers.zarr", "ome-tiff": "ome_writers.readers.tiff"}
+_READERS: Final = {
+    "ome-zarr": "ome_writers.readers.zarr",
+    "ome-tiff": "ome_writers.readers.tiff",
+    "scratch": "ome_writers.readers.scratch",
+}
 """The modules that read stored pixels; imported on use, since they need libraries for that."""
 
 

@@ -255,11 +255,10 @@ WRITERS: Final[dict[str, Entry]] = {
         "ome_writers.writers.acquire:AcquireZarrWriter", ("ome-zarr",), "acquire_zarr", "acquire-zarr"
     ),
     "tifffile": Entry("ome_writers.writers.tiff:TiffWriter", ("ome-tiff",), "tifffile", "tifffile"),
+    "scratch": Entry("ome_writers.writers.scratch:ScratchWriter", ("scratch",), None, None),
     "memory": Entry("ome_writers.writers.memory:MemoryWriter", ("scratch", "ome-zarr", "ome-tiff"), None, None),
 }
 """The writers of this package; for each format the best comes first."""
-
-_ALIASES = {"scratch": "memory"}
 
 
 def writer_named(name: str) -> Writer:
@@ -270,7 +269,7 @@ def writer_named(name: str) -> Writer:
     PlanError
         If there is none, or its library is not installed (the message names the extra that installs it).
     """
-    entry = WRITERS.get(_ALIASES.get(name, name))
+    entry = WRITERS.get(name)
     if entry is None:
         raise PlanError(
             [Problem(("backend",), "unknown_writer", f"must be one of {', '.join(map(repr, WRITERS))}; got {name!r}")]
@@ -298,13 +297,14 @@ def choose_writer(plan: Plan) -> Writer:
     """
     format_ = plan.settings.format
     if format_.backend != "auto":
-        named = writer_named(format_.backend)
+        # As a word for a format, "memory" is another one for "scratch".
+        named = writer_named("scratch" if format_.name == "scratch" else format_.backend)
         if missing := unmet(plan, named.capabilities):
             raise PlanError(missing)
         return named
     problems: list[Problem] = []
     for name, entry in WRITERS.items():
-        if format_.name not in entry.formats or (name == "memory" and format_.name != "scratch"):
+        if format_.name not in entry.formats or name == "memory":
             continue
         try:
             writer = writer_named(name)

@@ -20,14 +20,14 @@ FLOORS = (
     ["order", "layout", "selection", "plan", "assembly"],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
-        *["omexml", "omexml_planes", "omexml_plates"],
+        *["omexml", "omexml_planes", "omexml_plates", "serial", "manifest"],
     ],
-    ["serial", "plan_file"],
+    ["plan_file"],
     ["writer", "target", "files", "progress", "run", "events", "edits", "view", "stream", "shell", "__init__"],
     [
         *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
-        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "acquire")],
-        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff")],
+        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "acquire", "framestore", "scratch")],
+        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
         *["simulate", "sources", "arrange", "bench", "useq", "useq_loops", "useq_positions"],
@@ -80,7 +80,7 @@ def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
     yield node
     for child in ast.iter_child_nodes(node):
         lazy = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        if not lazy and not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+        if not lazy and not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
             yield from run_at_once(child)
 
 
@@ -104,7 +104,8 @@ def outside(imported: str) -> str:
 
 def digs_through(name: str, text: str) -> list[str]:
     """Return the imports by which a module reaches a floor above its own."""
-    reached = {imported: within(imported) for imported in imports(text)}
+    # The face of the house tells type checkers of names that it loads late, from whatever floor.
+    reached = {imported: within(imported) for imported in imports(text, at_once=name == "__init__")}
     return sorted(imported for imported, other in reached.items() if other and FLOOR[other] > FLOOR[name])
 
 

@@ -75,6 +75,10 @@ def test_names_that_are_imported_are_public_and_none_is_made_here():
     ]
     late = ome_writers._LATE  # noqa: SLF001 - whose names are loaded later
     assert sorted([*imported, *late]) == sorted(NAMES)
+    for_type_checkers = [
+        name.name for node in tree.body if isinstance(node, ast.If) for part in node.body for name in part.names
+    ]
+    assert sorted(for_type_checkers) == sorted(late)
     made = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     assert made == ["__getattr__"]
 

@@ -22,7 +22,9 @@ FRAME: NDArray[Any] = np.ones((4, 6), "uint16")
 LAYOUTS = ("redundant", "master-tiff", "companion-file")
 
 
-def acquisition(root: Path, *, positions: int = 1, count: int | None = 2, **kwargs: Any) -> ow.AcquisitionSettings:
+def acquisition(
+    root: Path | str, *, positions: int = 1, count: int | None = 2, **kwargs: Any
+) -> ow.AcquisitionSettings:
     sizes: dict[str, Any] = {"t": count} | ({"p": positions} if positions > 1 else {}) | {"c": 2, "y": 4, "x": 6}
     return ow.AcquisitionSettings(
         root_path=str(root), dtype="uint16", dimensions=ow.dims_from_standard_axes(sizes), **kwargs
@@ -108,7 +110,7 @@ class TestGlobalMetadataInZarr:
 
 @pytest.mark.parametrize("root", ["", "a.ome.zarr", "a.ome.tiff"])
 def test_what_global_metadata_cannot_be(tmp_path: Path, root: str) -> None:
-    with ow.create_stream(acquisition(tmp_path / root) if root else acquisition(Path(), format="scratch")) as stream:
+    with ow.create_stream(acquisition(tmp_path / root) if root else acquisition("", format="scratch")) as stream:
         for reserved in ("ome", "ome_writers", "multiscales", "ome-writers/run"):
             with pytest.raises(ValueError, match="is reserved"):
                 stream.set_global_metadata(reserved, {})
@@ -296,7 +298,7 @@ class TestUpdateInTiff:
 
 
 def test_scratch_has_no_documents_to_change() -> None:
-    with ow.create_stream(acquisition(Path(), format="scratch")) as stream:
+    with ow.create_stream(acquisition("", format="scratch")) as stream:
         assert stream.get_metadata() is None
         stream.update_metadata(None)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
+from ome_writers.manifest import MANIFEST
 
 
 def reopened(path: str) -> tuple[Cube, Any]:
@@ -17,11 +18,15 @@ def reopened(path: str) -> tuple[Cube, Any]:
     FileNotFoundError
         If nothing is there.
     ValueError
-        If it is no OME-Zarr or OME-TIFF, or its documents cannot be understood.
+        If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
     """
     path = str(path)
     if not is_url(path) and not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and Path(path, MANIFEST).is_file():
+        from ome_writers.readers import scratch
+
+        return scratch.reopened(Path(path))
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
         from ome_writers.readers import tiff
 

@@ -1,0 +1,80 @@
+"""Given the folder of a scratch dataset, this reads its arrays from flat files, by what the manifest says of them."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ome_writers.cube import Cube, Rectangle, cube_from
+from ome_writers.manifest import MANIFEST
+from ome_writers.run import Run
+from ome_writers.writers.framestore import FiledFrames, read_frames
+
+
+class ScratchArrays:
+    """The arrays of a scratch dataset."""
+
+    def __init__(self, store: FiledFrames, shapes: Sequence[tuple[int, ...]], axes: Sequence[int]) -> None:
+        self._store, self.shapes, self._axes = store, shapes, axes
+        self._end = weakref.finalize(self, store.release)
+
+    def shape(self, array: int) -> tuple[int, ...]:
+        """Return the shape of an array."""
+        return self.shapes[array]
+
+    def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
+        """Return the pixels in a rectangle."""
+        return read_frames(self._store, array, self.shapes[array], self._axes, selection)
+
+
+class _OfWriter:
+    """The arrays of a run whose writer holds them, in memory or in files that go with it."""
+
+    def __init__(self, run: Run) -> None:
+        self.shape, self.read = run.shape, run.writer.read
+
+
+def of_run(run: Run) -> ScratchArrays | _OfWriter:
+    """Return the arrays that a run has stored."""
+    return reopened(Path(run.root))[1] if run.root else _OfWriter(run)
+
+
+def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
+    """Return the cube and the arrays of the dataset in a folder.
+
+    Where the run has not ended, or its process died, an array without end is as long as its file is by now.
+
+    Raises
+    ------
+    ValueError
+        If its manifest cannot be understood.
+    """
+    try:
+        said = json.loads((folder / MANIFEST).read_bytes())
+        dtype, axes, running = str(said["dtype"]), tuple(map(int, said["file_axes"])), said["verdict"] == "running"
+        shapes = [tuple(map(int, shape)) for shape in said["position_shapes"]]
+        # Whatever the manifest says, nothing outside the folder is read.
+        paths = [folder / Path(str(name)).name for name in said["files"]]
+        cube = cube_from(said, shapes, dtype)
+        store = FiledFrames(paths, shapes[0][-2:], dtype, writes=False)
+        fits = sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
+    if not fits:
+        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: its parts do not fit")
+    if running:
+        shapes = [
+            tuple(
+                store.length(array) // max(1, prod(shape[:-2]) // size) if axis == axes[0] < len(shape) - 2 else size
+                for axis, size in enumerate(shape)
+            )
+            for array, shape in enumerate(shapes)
+        ]
+        cube = cube_from(said, shapes, dtype)
+    return cube, ScratchArrays(store, shapes, axes)

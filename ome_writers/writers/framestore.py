@@ -1,0 +1,158 @@
+"""Given frames by array and number, this keeps them: in memory, or in flat files with nothing in them but pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ome_writers.writers.files import sync_file
+
+_MOST_FILES: Final = 16
+"""Files that are held open at once."""
+
+
+class FrameStore(Protocol):
+    """Keeps frames; one that was never put is blank."""
+
+    dtype: np.dtype[Any]
+
+    def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
+        """Keep a copy of a frame."""
+
+    def frame(self, array: int, number: int) -> NDArray[Any] | None:
+        """Return a frame, `None` for a blank one."""
+
+    def set_length(self, array: int, frames: int) -> None:
+        """Have room for so many frames; those behind are gone."""
+
+
+class HeldFrames:
+    """Frames in memory."""
+
+    def __init__(self, arrays: int, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+        self.held: list[dict[int, NDArray[Any]]] = [{} for _ in range(arrays)]
+
+    def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
+        """Keep a copy of a frame."""
+        self.held[array][number] = frame.copy()
+
+    def frame(self, array: int, number: int) -> NDArray[Any] | None:
+        """Return a frame, `None` for a blank one."""
+        return self.held[array].get(number)
+
+    def set_length(self, array: int, frames: int) -> None:
+        """Forget the frames behind."""
+        self.held[array] = {number: frame for number, frame in self.held[array].items() if number < frames}
+
+
+class FiledFrames:
+    """Frames in flat files, one for each array: little-endian numbers, one frame behind the other.
+
+    They are written and read at their places, not mapped into memory: a full disk is an error that can be caught.
+    """
+
+    def __init__(self, paths: Sequence[Path], frame: tuple[int, ...], dtype: str, *, writes: bool = True) -> None:
+        self.paths, self._shape, self._dtype = paths, frame, np.dtype(dtype).newbyteorder("<")
+        self.dtype = np.dtype(dtype)
+        self._bytes = int(np.prod(frame)) * self._dtype.itemsize
+        self._mode = "rb+" if writes else "rb"
+        self._open: dict[int, io.FileIO] = {}
+
+    def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
+        """Write a frame to its place."""
+        file = self._opened(array)
+        file.seek(number * self._bytes)
+        rest = np.ascontiguousarray(frame, self._dtype).reshape(-1).view(np.uint8).data
+        while rest.nbytes:
+            rest = rest[file.write(rest) :]
+
+    def frame(self, array: int, number: int) -> NDArray[Any] | None:
+        """Return a frame; blank ones are zeros in the file.
+
+        Raises
+        ------
+        OSError
+            If the file ends before it.
+        """
+        file, pixels = self._opened(array), bytearray(self._bytes)
+        file.seek(number * self._bytes)
+        rest = memoryview(pixels)
+        while rest.nbytes:
+            count = file.readinto(rest)
+            if not count:
+                raise OSError(f"{self.paths[array]}: ends before frame {number}")
+            rest = rest[count:]
+        return np.frombuffer(pixels, self._dtype).reshape(self._shape).astype(self.dtype, copy=False)
+
+    def set_length(self, array: int, frames: int) -> None:
+        """Make the file longer, with zeros, or cut it."""
+        self._opened(array).truncate(frames * self._bytes)
+
+    def length(self, array: int) -> int:
+        """Return how many whole frames the file holds."""
+        return self.paths[array].stat().st_size // self._bytes
+
+    def sync(self) -> None:
+        """Return when all has reached the device."""
+        self.release()
+        for path in self.paths:
+            sync_file(path)
+
+    def release(self) -> None:
+        """Close the files; they open again by themselves."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _opened(self, array: int) -> io.FileIO:
+        file = self._open.get(array)
+        if file is None:
+            if len(self._open) >= _MOST_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            file = self._open[array] = io.FileIO(self.paths[array], self._mode)
+        return file
+
+
+def read_frames(
+    store: FrameStore, array: int, shape: Sequence[int], axes: Sequence[int], selection: Sequence[int | slice]
+) -> NDArray[Any]:
+    """Return pixels of an array.
+
+    Parameters
+    ----------
+    shape
+        Of the array, in the order of its axes.
+    axes
+        The order in which the axes follow in the store, the last two those of a frame.
+    selection
+        One index or slice for each axis of the array.
+    """
+    wanted = [range(size)[one] for size, one in zip(shape, selection, strict=True)]
+    index = [one if isinstance(one, range) else range(one, one + 1) for one in wanted]
+    out = np.zeros([len(one) for one in index], store.dtype)
+    inner = tuple(selection[-2:])
+    for place in np.ndindex(*out.shape[:-2]):
+        at = [one[i] for one, i in zip(index, place, strict=False)]
+        frame = store.frame(array, frame_number(at, shape, axes))
+        if frame is not None:
+            out[place] = frame[tuple(slice(one, one + 1) if isinstance(one, int) else one for one in inner)]
+    return out[tuple(0 if isinstance(one, int) else slice(None) for one in wanted)]
+
+
+def frame_number(index: Sequence[int], shape: Sequence[int], axes: Sequence[int]) -> int:
+    """Return which frame of the store an index is.
+
+    Examples
+    --------
+    >>> frame_number((1, 2), (3, 4, 8, 8), (0, 1, 2, 3)), frame_number((1, 2), (3, 4, 8, 8), (1, 0, 2, 3))
+    (6, 7)
+    """
+    number = 0
+    for axis in axes[:-2]:
+        number = number * shape[axis] + index[axis]
+    return number

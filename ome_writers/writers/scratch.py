@@ -1,0 +1,172 @@
+"""Given blocks of a scratch acquisition, this keeps them in memory, and in flat files if that is asked or needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ome_writers.formats import ScratchFormat
+from ome_writers.manifest import file_axes, file_name
+from ome_writers.plan import Plan
+from ome_writers.writer import Block, Capabilities, Documents, Selection
+from ome_writers.writers.files import replace_file
+from ome_writers.writers.framestore import FiledFrames, HeldFrames, frame_number, read_frames
+
+
+class ScratchWriter:
+    """Keeps arrays in memory; in a temporary folder where they would exceed `max_memory_bytes`; or at the root.
+
+    The temporary folder goes when the writer does. At a root there are flat files and a manifest (see `manifest.py`).
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes, open_view, write
+    >>> dims = dims_from_standard_axes({"t": 2, "y": 8, "x": 8})
+    >>> settings = AcquisitionSettings(root_path="cells", format="scratch", dtype="uint8", dimensions=dims)
+    >>> outcome = write(compile(settings), np.ones((2, 8, 8), "uint8"), ScratchWriter())
+    >>> open_view("cells").shape
+    (2, 8, 8)
+    """
+
+    capabilities = Capabilities(
+        name="scratch",
+        formats=frozenset({"scratch"}),
+        order="any",
+        urls=False,
+        readable=True,
+        atomic_replace=True,
+        ack="close",
+    )
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        """Where the files are, `None` while all is in memory."""
+        self._manifest_too = False
+        self._store: HeldFrames | FiledFrames = HeldFrames(0, "uint8")
+        self._shapes: list[tuple[int, ...]] = []
+        self._axes: tuple[int, ...] = ()
+        self._dtype = ""
+        self._format = ScratchFormat()
+
+    def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
+        """Make room for the arrays.
+
+        Raises
+        ------
+        MemoryError
+            If they exceed `max_memory_bytes`, and neither a root nor `spill_to_disk` is given.
+        """
+        if attach and (self._shapes or not root):
+            return
+        spec, format_ = plan.layout.arrays[0], plan.settings.format
+        self._format = format_ if isinstance(format_, ScratchFormat) else ScratchFormat()
+        self._axes, self._dtype = file_axes(plan), spec.dtype
+        self._shapes = [tuple(size or 1 for size in one.shape) for one in plan.layout.arrays]
+        self._store = HeldFrames(len(self._shapes), self._dtype)
+        if attach:
+            self.folder, self._manifest_too = Path(root), True
+            self._store = self._filed(self.folder)
+        elif root:
+            self._manifest_too = True
+            Path(root).mkdir(parents=True)
+            self._move_to(Path(root))
+        else:
+            self._keep_within_memory()
+        self.flush(documents)
+
+    def resize(self, array: int, shape: tuple[int, ...], /) -> None:
+        """Give an array a new length along its outermost loop.
+
+        Raises
+        ------
+        ValueError
+            If another axis changes: the files can only grow at their end.
+        MemoryError
+            As `open`.
+        """
+        old, outer = self._shapes[array], self._axes[0]
+        if any(new != size for axis, (new, size) in enumerate(zip(shape, old, strict=True)) if axis != outer):
+            raise ValueError(f"only axis {outer} of {old} can change; got {shape}")
+        self._shapes[array] = shape
+        try:
+            self._keep_within_memory()
+        except MemoryError:
+            self._shapes[array] = old
+            raise
+        self._store.set_length(array, prod(shape[:-2]))
+
+    def write(self, blocks: Sequence[Block], /) -> None:
+        """Copy blocks to their places."""
+        for block in blocks:
+            shape = self._shapes[block.array]
+            for place in np.ndindex(*block.data.shape[:-2]):
+                index = tuple(map(int.__add__, block.start, place))
+                self._store.put(block.array, frame_number(index, shape, self._axes), block.data[place])
+
+    def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
+        """Return a copy of what is stored."""
+        return read_frames(self._store, array, self._shapes[array], self._axes, selection)
+
+    def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
+        """Replace the manifest, where there is one."""
+        if self._manifest_too and self.folder is not None:
+            for document in documents or ():
+                text = json.dumps(document.body, ensure_ascii=False, allow_nan=False, indent=1)
+                replace_file(self.folder / document.path, text.encode())
+        if durable and isinstance(self._store, FiledFrames):
+            self._store.sync()
+
+    def close(self, documents: Documents, /) -> None:
+        """Replace the manifest and close the files; what is in memory stays."""
+        self.flush(documents)
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the files; all that came stays."""
+        if isinstance(self._store, FiledFrames):
+            self._store.release()
+
+    def _keep_within_memory(self) -> None:
+        """Go over to files in a temporary folder if the arrays as they are now exceed what they may take."""
+        most, needed = self._format.max_memory_bytes, sum(map(prod, self._shapes)) * np.dtype(self._dtype).itemsize
+        if self.folder is not None or needed <= most:
+            return
+        if not self._format.spill_to_disk:
+            raise MemoryError(
+                f"the arrays take {needed} bytes, more than max_memory_bytes={most}; "
+                "give a root_path or spill_to_disk=True to have them in files"
+            )
+        folder = Path(tempfile.mkdtemp(prefix="ome-writers-"))
+        store = self._move_to(folder)
+        weakref.finalize(self, _discard, folder, store)
+
+    def _move_to(self, folder: Path) -> FiledFrames:
+        """Make the files, and put into them what is in memory."""
+        store = self._filed(folder)
+        for array, path in enumerate(store.paths):
+            path.touch(exist_ok=False)
+            store.set_length(array, prod(self._shapes[array][:-2]))
+        if isinstance(self._store, HeldFrames):
+            for array, frames in enumerate(self._store.held):
+                for number, frame in frames.items():
+                    store.put(array, number, frame)
+        self.folder, self._store = folder, store
+        return store
+
+    def _filed(self, folder: Path) -> FiledFrames:
+        paths = [folder / file_name(array) for array in range(len(self._shapes))]
+        return FiledFrames(paths, self._shapes[0][-2:], self._dtype)
+
+
+def _discard(folder: Path, store: FiledFrames) -> None:
+    store.release()
+    shutil.rmtree(folder, ignore_errors=True)
