@@ -196,14 +196,14 @@ def open_view(path: str | os.PathLike[str]) -> StreamView:
     """Return a dataset that this library wrote as one array, from its path alone.
 
     Its dimensions are in order of acquisition, with the names that the documents have. Needs a library that reads the
-    format: tensorstore or zarr, or tifffile.
+    format: tensorstore or zarr for OME-Zarr, tifffile for OME-TIFF, none for scratch folders.
 
     Raises
     ------
     FileNotFoundError
         If nothing is there.
     ValueError
-        If what is there is no OME-Zarr or OME-TIFF.
+        If what is there is no OME-Zarr, OME-TIFF or scratch folder.
 
     Examples
     --------
