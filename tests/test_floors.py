@@ -33,7 +33,10 @@ FLOORS = (
         *["simulate", "sources", "arrange", "bench", "useq", "useq_loops", "useq_positions"],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
         *[f"cli.{name}" for name in ("__init__", "app", "demo", "show")],
-        *[f"testing.{name}" for name in ("__init__", "model", "strategies", "readers", "failing", "conformance")],
+        *[
+            f"testing.{name}"
+            for name in ("__init__", "model", "strategies", "readers", "failing", "conformance", "profiles")
+        ],
     ],
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
