@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,15 @@ class TestBeforeAnythingExists:
     def test_an_unknown_name(self) -> None:
         with pytest.raises(ow.PlanError, match=r"must be one of 'tensorstore'.*; got 'tensorflow'"):
             ow.write(plan_of(), [], "tensorflow")
+
+    def test_a_library_that_is_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "tensorstore", None)
+        plan = plan_of(root_path=tmp_path / "a.ome.zarr")
+        with pytest.raises(ow.PlanError, match=r"pip install 'ome-writers\[tensorstore\]'") as refused:
+            ow.write(plan, [], "tensorstore")
+        assert [problem.kind for problem in refused.value.problems] == ["missing_library"]
+        assert not list(tmp_path.iterdir())
+        assert ow.write(plan, [frame(0)]).writer != "tensorstore"
 
     def test_a_writer_of_the_other_format(self, tmp_path: Path) -> None:
         with pytest.raises(ow.PlanError, match="tifffile writes ome-tiff; got 'ome-zarr'"):
