@@ -66,15 +66,17 @@ class _OpenBlock:
         return Block(self.frames, self.array, self.start, self.pixels.reshape(*self.extent, *self.pixels.shape[1:]))
 
 
-def fitted(plan: Plan, place: int, frame: Any) -> NDArray[Any]:
+def fitted(plan: Plan, place: int, array: int, frame: Any) -> NDArray[Any]:
     """Return a frame as a plain array in the machine's byte order, if that is all that keeps it from fitting its place.
+
+    `array` is the one that the plan names at `place`; whoever walks the plan knows it, and need not have it looked up.
 
     Raises
     ------
     FrameError
         If its shape or dtype is not the planned one.
     """
-    spec = plan.layout.arrays[int(plan.rows(place, place + 1)["array"][0])]
+    spec = plan.layout.arrays[array]
     shape, dtype, came = spec.shape[-2:], np.dtype(spec.dtype), np.asarray(frame)
     if came.shape == shape and came.dtype.newbyteorder("=") == dtype:
         return np.asarray(came, dtype)
@@ -126,7 +128,7 @@ class Run:
             except IndexError:
                 number, array, shape, dtype, index, buffer, slot, flags = self._look_ahead()
             if type(frame) is not np.ndarray or frame.dtype != dtype or frame.shape != shape:
-                frame = fitted(self.plan, self.cursor, frame)
+                frame = fitted(self.plan, self.cursor, array, frame)
             record = self._record(metadata) if metadata else None
             try:
                 if flags & GROWS:

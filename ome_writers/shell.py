@@ -89,7 +89,7 @@ def _checked(plan: Plan, frames: Frames) -> Iterable[NDArray[Any] | None]:
     coming = iter(frames)
     first = list(islice(coming, 1))
     if first and first[0] is not None and plan.frames != 0:
-        fitted(plan, 0, first[0])
+        fitted(plan, 0, plan.locate(0).array, first[0])
     return chain(first, coming)
 
 
@@ -110,7 +110,7 @@ def _of_array(plan: Plan, array: Any) -> Iterator[NDArray[Any]]:
             names = ", ".join(dim.name for dim in plan.settings.dimensions[:-2])
             raise FrameError(f"the plan loops over ({names}) = {planned}; the array over {tuple(leading)}")
     if count:
-        fitted(plan, 0, np.broadcast_to(np.empty((), array.dtype), shape[-2:]))
+        fitted(plan, 0, plan.locate(0).array, np.broadcast_to(np.empty((), array.dtype), shape[-2:]))
     return (np.asarray(array[index]) for index in np.ndindex(*leading))
 
 

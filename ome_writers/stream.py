@@ -262,11 +262,12 @@ class Stream:
                     events.close()
 
     def _events(self) -> Events:
-        if not self._heard:
-            from ome_writers.events import Events
+        from ome_writers.events import Events
 
-            self._heard.append(Events(self._run, self._after))
-        return self._heard[0]
+        with self._run.lock:
+            if not self._heard:
+                self._heard.append(Events(self._run, self._after))
+            return self._heard[0]
 
     def __enter__(self) -> Self:
         return self

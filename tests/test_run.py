@@ -268,6 +268,26 @@ class TestFailures:
         assert stream.outcome is not None
         assert (stream.outcome.cursor, stream.outcome.missing.tolist(), stream.outcome.frames) == (5, [3, 4], 3)
 
+    def test_an_interrupted_block_is_stored_at_close(self) -> None:
+        class Interrupted(Recorder):
+            def write(self, blocks: Sequence[ow.Block], /) -> None:
+                if not self.writes:
+                    self.writes += 1
+                    raise KeyboardInterrupt
+                super().write(blocks)
+
+        writer = Interrupted("chunk")
+        with (
+            pytest.raises(KeyboardInterrupt),
+            ow.Stream(plan_of({"t": 8, "y": 4, "x": 6}, {"t": 4}), writer) as stream,
+        ):
+            for number in range(4):
+                stream.append(frame(number + 1))
+        assert stream.outcome is not None
+        assert (stream.outcome.verdict, stream.outcome.frames, stream.outcome.missing.tolist()) == ("stopped", 3, [])
+        assert writer.blocks[0].data[:3, 0, 0].tolist() == [1, 2, 3]
+        assert writer.shapes == {0: (3, 4, 6)}
+
     def test_in_a_with_statement_it_comes_once(self) -> None:
         with pytest.raises(ow.WriteError) as failure, ow.Stream(plan_of(), Recorder(fail_at=0)) as stream:
             stream.append(frame(0))
