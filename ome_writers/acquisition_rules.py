@@ -218,6 +218,11 @@ def _on_plate(part: str) -> Rule:
     return rule
 
 
+def _buffer(settings: Any) -> Iterator[Problem]:
+    if settings.buffer_bytes is None:
+        yield Problem(("buffer_bytes",), "invalid_type", "must be a whole number; got None")
+
+
 ACQUISITION: Final[tuple[Rule, ...]] = (
     text("root_path", empty=True),
     listed("dimensions", "dimensions"),
@@ -235,6 +240,8 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     _on_plate("row"),
     _on_plate("column"),
     flag("overwrite"),
+    whole("buffer_bytes", at_least=0, at_most=2**63 - 1),
+    _buffer,
 )
 
 # ── ready to be written ─────────────────────────────────────────────────────────────────────────────────────────────

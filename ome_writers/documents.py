@@ -37,6 +37,12 @@ class Document:
     kind: Literal["group", "xml", "comment", "json"]
     body: Any
     """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML text."""
+    blank_pages: int = 0
+    """`comment`: how many pages of the fill value the file has to have behind those of its frames; they stand for
+    planes that did not come."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """`comment`: where each planned frame has its page, the shapes of the images of the file, whose pages the text
+    counts one after another, in storage order. Nothing while it counts them as they were planned."""
 
 
 @frozen
@@ -79,6 +85,8 @@ class Outcome:
     error: str | None = None
     writer: str = ""
     """Name of the writer that stored the pixels."""
+    placed: bool = False
+    """Whether the writer has a place on disk for each planned frame before it comes (`Capabilities.positioned`)."""
     root: str = ""
     """Path or URL of the dataset."""
 

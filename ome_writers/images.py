@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
-from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.layout import ArraySpec
 from ome_writers.order import Rows, cut
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Position
@@ -217,15 +217,18 @@ def stage_axes(axes: Sequence[Axis]) -> dict[str, Axis]:
 def shapes_of(plan: Plan, outcome: Outcome) -> tuple[tuple[int, ...], ...]:
     """Return the shape of each array: as planned while the run lasts, then as it came.
 
-    While the run lasts, an axis without end has the extent of one block.
+    While the run lasts, an axis without end is as long as is announced for the frame that comes next. Where pages are
+    appended as frames come, it has the extent of one frame.
     """
     if outcome.verdict != "running":
         return plan.shapes(outcome.cursor)
-    shapes = []
-    for spec in plan.layout.arrays:
-        block = block_shape(spec, "shard")
-        shapes.append(tuple(first if size is None else size for size, first in zip(spec.shape, block, strict=True)))
-    return tuple(shapes)
+    axis = next((axis for axis, size in enumerate(plan.layout.arrays[0].shape) if size is None), None)
+    if axis is None:
+        return plan.first_shapes
+    length = 1
+    if outcome.placed or plan.settings.format.name != "ome-tiff":
+        length = plan.announced(int(plan.rows(outcome.cursor, outcome.cursor + 1)["index"][0, axis]) + 1)
+    return tuple((*shape[:axis], length, *shape[axis + 1 :]) for shape in plan.first_shapes)
 
 
 def frame_counts(plan: Plan, cursor: int | None) -> NDArray[np.int64]:

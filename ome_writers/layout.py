@@ -185,7 +185,8 @@ def lay_out(settings: AcquisitionSettings) -> Layout:
             shard_shape=shard,
             codec=codec,
             fill_value=0,
-            index_location="end" if shard else None,
+            # Compressed chunks are appended as they come, and the index is kept current; else all offsets are known.
+            index_location=("start" if codec else "end") if shard else None,
         )
         for image, (indices, path) in enumerate(zip(combinations, paths, strict=True))
     )
@@ -226,7 +227,8 @@ def _zarr_places(
     combinations: list[tuple[int, ...]],
 ) -> tuple[tuple[str, ...], list[str]]:
     axis = next((index for index, dim in enumerate(fans) if dim.type == "position"), None)
-    positions = [settings.positions[0 if axis is None else indices[axis]] for indices in combinations]
+    every = settings.positions
+    positions = [every[0 if axis is None else indices[axis]] for indices in combinations]
     # A name is enough only where nothing but the position chooses an image.
     named = format_.group_names == "position" and len(fans) == 1
     parents = [""]

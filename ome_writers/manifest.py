@@ -10,12 +10,17 @@ mostly that is the first axis of the array as well.
     the order of the positions, with their shapes in `position_shapes`, and `file_axes`, the numbers of the axes as they
     follow in the files; `settings`, as `serial.dumps` writes them; `global_metadata`; and `frame_metadata`, a list of
     what came with frames, each with its `frame`, its `array` and its `storage_index`.
+
+`frame_metadata.jsonl` has the metadata of frames from the moment when they were taken, one JSON object a line: what
+came, and `_frame`, `_pos` (the array) and `_idx` (the storage index). A line that does not end is none. ome-writers 0.3
+made such files too, without `_frame`, and manifests that `as_now` translates.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +33,9 @@ from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record
 
 MANIFEST: Final = "manifest.json"
+NOTES: Final = "frame_metadata.jsonl"
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def file_name(array: int) -> str:
@@ -96,3 +104,75 @@ def _frame_metadata(plan: Plan, outcome: Outcome) -> list[JSON]:
         {**outcome.records[place], "frame": frame, "array": array, "storage_index": index}
         for place, (frame, array, index) in zip(places.tolist(), where, strict=True)
     ]
+
+
+def noted(frame: int, array: int, index: Sequence[int], record: Record) -> bytes:
+    r"""Return the line of a frame in `frame_metadata.jsonl`.
+
+    Examples
+    --------
+    >>> noted(5, 1, (2,), {"exposure_time": 0.01})
+    b'{"_frame":5,"_pos":1,"_idx":[2],"exposure_time":0.01}\n'
+    """
+    return (_encode({"_frame": frame, "_pos": array, "_idx": index, **record}) + "\n").encode()
+
+
+def read_notes(data: bytes) -> list[Record]:
+    """Return the metadata of frames in `frame_metadata.jsonl`, as it stands in a manifest.
+
+    Raises
+    ------
+    ValueError
+        If a line is no JSON object.
+
+    Examples
+    --------
+    >>> read_notes(noted(5, 1, (2,), {"exposure_time": 0.01}) + b'{"_frame":6,"_po')
+    [{'exposure_time': 0.01, 'frame': 5, 'array': 1, 'storage_index': [2]}]
+    """
+    found = []
+    for line in data.split(b"\n")[:-1]:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError(f"{NOTES}: a line must be a JSON object; got {line[:80]!r}")  # noqa: TRY004 - of a file
+        names = {"_frame": "frame", "_pos": "array", "_idx": "storage_index"}
+        places = {name: record.pop(key) for key, name in names.items() if key in record}
+        found.append({**record, **places})
+    return found
+
+
+def as_now(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a manifest says in the words of today, if ome-writers 0.3 wrote it.
+
+    There the arrays lie in storage order and each position has a length of its own. It does not say how the run ended,
+    and while an acquisition without end lasts, not how far it has come: the files do.
+
+    Examples
+    --------
+    >>> as_now({"version": "0.3.2", "dimensions": [{"name": "t", "count": None}, {"name": "y", "count": 4},
+    ...     {"name": "x", "count": 5}], "position_shapes": [[1, 4, 5]]})["verdict"]
+    'running'
+    """
+    if "file_axes" in said:
+        return said
+    dimensions = [
+        {**dim, "type": dim.get("type"), "coords": [_label(label) for label in dim["coords"]]}
+        if dim.get("coords")
+        else {"type": None, **dim}
+        for dim in said["dimensions"]
+    ]
+    shapes, order = said["position_shapes"], said.get("storage_order")
+    names = [str(name) for name in order] if isinstance(order, list) else [dim["name"] for dim in dimensions]
+    kinds = {dim["name"]: dim["type"] for dim in dimensions}
+    return {
+        **said,
+        "verdict": "running" if None in [dim["count"] for dim in dimensions] else "complete",
+        "dimensions": dimensions,
+        "axes": [name for name in names if kinds[name] != "position"],
+        "files": [file_name(array) for array in range(len(shapes))],
+        "file_axes": list(range(len(shapes[0]))),
+    }
+
+
+def _label(label: Any) -> Any:
+    return label["name"] if isinstance(label, Mapping) else label

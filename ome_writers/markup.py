@@ -1,7 +1,10 @@
 """XML as text: an element is made of its name, its attributes and the text of its children.
 
-All text is ASCII; other characters become references, which every reader of a TIFF's ImageDescription takes as they
-are meant. A document may have 100,000 rows, so there is no tree between values and text.
+A document may have 100,000 rows, so there is no tree between values and text.
+
+Bio-Formats destroys references by number, `&#181;`, before it parses a document: a unit that is written so costs it
+the whole document. So characters stand for themselves (in UTF-8, as the XML declaration says), and marks are called by
+name.
 """
 
 from __future__ import annotations
@@ -10,24 +13,34 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-# What a reader would take for markup, or would change: XML 1.0, 2.11 and 3.3.3, turns line ends and tabs into others.
-_REFERENCES: Final = {ord(mark): f"&#{ord(mark)};" for mark in "&<>\"'\t\n\r"}
-_is_plain = re.compile("[ !#-%(-;=?-~]*").fullmatch
+_NAMES: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+# A parser takes any line end for "\n" (XML 1.0, 2.11), and white space of an attribute for blanks (3.3.3). For these
+# there are only numbers; Bio-Formats then shows the number.
+_IN_TEXT: Final = _NAMES | {ord("\r"): "&#13;"}
+_IN_ATTRIBUTE: Final = _IN_TEXT | {ord('"'): "&quot;", ord("\t"): "&#9;", ord("\n"): "&#10;"}
+_is_plain = re.compile(r'[^&<>"\t\n\r]*').fullmatch
 
 
-def escaped(text: str) -> str:
-    """Return text as it may stand in an attribute or between tags.
+def escaped(value: str) -> str:
+    """Return text as it may stand in an attribute.
 
     Examples
     --------
     >>> escaped('5 µm < "z"')
-    '5 &#181;m &#60; &#34;z&#34;'
+    '5 µm &lt; &quot;z&quot;'
     """
-    if not _is_plain(text):
-        text = text.translate(_REFERENCES)
-        if not text.isascii():
-            text = text.encode("ascii", "xmlcharrefreplace").decode("ascii")
-    return text
+    return value if _is_plain(value) else value.translate(_IN_ATTRIBUTE)
+
+
+def escaped_text(value: str) -> str:
+    """Return text as it may stand between tags.
+
+    Examples
+    --------
+    >>> escaped_text('{"depth": "5 µm"} & more')
+    '{"depth": "5 µm"} &amp; more'
+    """
+    return value if _is_plain(value) else value.translate(_IN_TEXT)
 
 
 def attributes(values: Mapping[str, object]) -> str:

@@ -1,22 +1,22 @@
 """Given a plan and what happened, this answers: which OME-XML (2016-06) do its files carry?
 
-1. Each array is an `Image`, with its `Pixels`, channels, and a `TiffData` and `Plane` for each frame that came.
+1. Each array is an `Image`, with its `Pixels`, channels, a `TiffData` for each plane and a `Plane` for each frame that
+   came.
 2. A plate, or positions that lie in wells, make a `Plate`, whose `WellSample`s refer to the images.
 3. What the schema has no element for stands in map annotations: how the run went (`ome-writers/run`), the grid place,
-   well and further loops of an image (`ome-writers/position`), what else came with a frame (`ome-writers/frame`).
-
-An image to which no frame came still needs a `TiffData`. If it is the first of a file without frames, it has one for
-the blank page that such a file consists of; if other images fill its file, it is left out, and no well sample refers
-to it.
+   well and further loops of an image (`ome-writers/position`), which of its pages are blank (`ome-writers/blank`), what
+   else came with a frame (`ome-writers/frame`).
 """
 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Final, overload
 
+import numpy as np
 from attrs import evolve, frozen
 
 from ome_writers._version import __version__
@@ -62,10 +62,17 @@ POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
 
+BLANK_NAMESPACE: Final = "ome-writers/blank"
+"""Namespace of the annotations with `pages`: numbers of the pages, in its file, that stand for planes of an image that
+did not come (`3-5 9`)."""
+
 MOST_PLANES: Final = 100_000
 """Above so many frames, `METADATA.ome.xml` has no `Plane`s: it would be larger than many datasets, and the groups of an
 OME-Zarr dataset say all of it."""
 
+Shapes = tuple[tuple[int, ...], ...]
+
+_REFERENCE: Final = re.compile('<AnnotationRef ID="Annotation:([0-9]+)"')
 _SCHEMA: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _PIXEL_TYPES: Final = {
@@ -85,18 +92,29 @@ def tiff_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> Sequence[Docum
     if not isinstance(format_, OmeTiffFormat):
         raise TypeError(f"must be a plan for OME-TIFF; got one for {format_.name}")
     in_set = files != ("",)
-    content = _content(plan, stamp, outcome, uuids=dict(zip(files, stamp.uuids, strict=False)) if in_set else None)
-    uuids = stamp.uuids[: len(files)]
-    if not in_set or format_.multi_file_metadata == "redundant":
-        return Copies(files, uuids, content)
+    content = _content(plan, stamp, outcome, dict(zip(files, stamp.uuids, strict=False)) if in_set else None)
+    uuids, blank, shapes = stamp.uuids[: len(files)], content.blank, content.shapes
+    redundant = not in_set or format_.multi_file_metadata == "redundant"
+    if redundant and in_set and outcome.placed and outcome.verdict == "running":
+        # Each file tells of itself. Of all others they tell at the end: a thousand would be slow to begin with.
+        return [
+            Document(path, "comment", _ome(own, content.of(k)))
+            for k, (path, own) in enumerate(zip(files, uuids, strict=True))
+        ]
+    if redundant:
+        return Copies(files, uuids, content.text(), blank, shapes)
     if format_.multi_file_metadata == "master-tiff":
         main, uuid, others = files[0], uuids[0], list(zip(files, uuids, strict=True))[1:]
-        first = Document(main, "comment", _ome(uuid, content))
+        first = _comment(main, _ome(uuid, content.text()), blank, shapes)
     else:
         main, uuid, others = companion_name(plan), stamp.uuids[len(files)], list(zip(files, uuids, strict=True))
-        first = Document(main, "xml", _ome(uuid, content))
+        first = Document(main, "xml", _ome(uuid, content.text()))
     reference = element("BinaryOnly", {"MetadataFile": posixpath.basename(main), "UUID": f"urn:uuid:{uuid}"})
-    return (first, *(Document(path, "comment", _ome(own, reference)) for path, own in others))
+    return (first, *(_comment(path, _ome(own, reference), blank, shapes) for path, own in others))
+
+
+def _comment(path: str, text: str, blank: Mapping[str, int], shapes: Mapping[str, Shapes]) -> Document:
+    return Document(path, "comment", text, blank_pages=blank.get(path, 0), shapes=shapes.get(path, ()))
 
 
 def companion_name(plan: Plan) -> str:
@@ -115,6 +133,10 @@ class Copies(Sequence[Document]):
     paths: tuple[str, ...]
     uuids: tuple[str, ...]
     content: str
+    blank: Mapping[str, int]
+    """How many blank pages those end with that do."""
+    shapes: Mapping[str, Shapes]
+    """See `Document.shapes`."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -125,13 +147,14 @@ class Copies(Sequence[Document]):
     def __getitem__(self, index: slice) -> Sequence[Document]: ...
     def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
         if isinstance(index, slice):
-            return Copies(self.paths[index], self.uuids[index], self.content)
-        return Document(self.paths[index], "comment", _ome(self.uuids[index], self.content))
+            return Copies(self.paths[index], self.uuids[index], self.content, self.blank, self.shapes)
+        path = self.paths[index]
+        return _comment(path, _ome(self.uuids[index], self.content), self.blank, self.shapes)
 
 
 def metadata_xml(plan: Plan, stamp: Stamp, outcome: Outcome) -> str:
     """Return the OME-XML that stands beside pixels stored elsewhere: `METADATA.ome.xml` of an OME-Zarr dataset."""
-    return _ome(stamp.uuids[-1], _content(plan, stamp, outcome, uuids=None))
+    return _ome(stamp.uuids[-1], _content(plan, stamp, outcome, None).text())
 
 
 def _ome(uuid: str, content: str) -> str:
@@ -145,20 +168,51 @@ def _ome(uuid: str, content: str) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + element("OME", named, content)
 
 
-def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, str] | None) -> str:
-    """Return all that stands in the root element. `uuids` are those of the files of a set, by path."""
+@frozen
+class _Content:
+    """What stands in the root element."""
+
+    plan: Plan
+    axes: Sequence[Axis]
+    images: Sequence[Image]
+    elements: Sequence[str]
+    """Those of the images."""
+    annotations: Annotations
+    common: int
+    """How many of these belong to the document as a whole; others belong to the images that refer to them."""
+    blank: Mapping[str, int]
+    """How many blank pages those files end with that do."""
+    shapes: Mapping[str, Shapes]
+    """See `Document.shapes`; by path of the file."""
+
+    def text(self) -> str:
+        """Return all of it."""
+        return plate_of(self.plan, self.images, self.axes) + "".join(self.elements) + structured(self.annotations)
+
+    def of(self, number: int) -> str:
+        """Return what concerns one image."""
+        kept = set(range(self.common)) | {int(named) for named in _REFERENCE.findall(self.elements[number])}
+        annotations = {text: place for text, place in self.annotations.items() if place in kept}
+        plate = plate_of(self.plan, self.images[number : number + 1], self.axes)
+        return plate + self.elements[number] + structured(annotations)
+
+
+def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str] | None) -> _Content:
+    """Return all that stands in the root element; `uuids` are those of the files of a set, by path."""
     in_tiff = plan.settings.format.name == "ome-tiff"
     shapes, axes = shapes_of(plan, outcome), axes_of(plan)
     images = images_of(plan, shapes)
-    every = [_NOTHING] * len(images)
+    every, blank = [_NOTHING] * len(images), dict[str, int]()
     if in_tiff or (plan.frames or outcome.cursor) <= MOST_PLANES:
-        every = pages_of(plan, outcome, shapes, axes)
+        every, blank = pages_of(plan, outcome, shapes, axes)
     if in_tiff:
-        images = _with_pages(images, every)
+        # In a file of others, an image that was not reached has no page, and is left out.
+        images = tuple(image for image in images if every[image.array].any)
     annotations: Annotations = {}
     run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome))
     for namespace, values in outcome.globals.items() if in_tiff else ():
         annotate(annotations, namespace, values, encode)
+    shared = len(annotations)
     date = stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     common = _common(axes, _PIXEL_TYPES.get(plan.layout.arrays[0].dtype, plan.layout.arrays[0].dtype))
     records = outcome.records
@@ -172,7 +226,7 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
         pixels = (
             f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{common}>'
             + _channels(image, axes, sizes["SizeC"])
-            + ((tiff_data(pages, file) or tiff_data(_BLANK, file)) if in_tiff else "<MetadataOnly/>")
+            + (tiff_data(pages, file) if in_tiff else "<MetadataOnly/>")
             + planes(pages, around, records, annotations if in_tiff else None)
             + "</Pixels>"
         )
@@ -182,25 +236,27 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, *, uuids: Mapping[str, 
             + pixels
             + run
             + _position(image, annotations)
+            + _blank(pages, annotations)
             + "</Image>"
         )
-    return plate_of(plan, images, axes) + "".join(made) + structured(annotations)
+    left: dict[str, list[tuple[int, ...]]] = {}
+    if outcome.placed and outcome.verdict != "running":
+        for spec, shape in zip(plan.layout.arrays, shapes, strict=True):
+            left.setdefault(spec.path, []).append(shape)
+    return _Content(
+        plan=plan,
+        axes=axes,
+        images=images,
+        elements=made,
+        annotations=annotations,
+        common=shared,
+        blank=blank,
+        shapes={path: tuple(mine) for path, mine in left.items()},
+    )
 
 
-_NOTHING: Final = Pages(places=[], loops={"T": [], "C": [], "Z": []}, numbers=[])
-_BLANK: Final = Pages(places=[], loops={"T": [0], "C": [0], "Z": [0]}, numbers=[0])
-
-
-def _with_pages(images: Sequence[Image], pages: Sequence[Pages]) -> tuple[Image, ...]:
-    """Return the images that have a page: those to which frames came, and the first of each file without any."""
-    filled = {image.spec.path for image in images if pages[image.array].numbers}
-    kept = []
-    for image in images:
-        path = image.spec.path
-        if pages[image.array].numbers or path not in filled:
-            filled.add(path)
-            kept.append(image)
-    return tuple(kept)
+_NO_LOOPS: Final[dict[str, list[int]]] = {"T": [], "C": [], "Z": []}
+_NOTHING: Final = Pages(places=[], loops=_NO_LOOPS, numbers=[], gaps=_NO_LOOPS, blanks=[])
 
 
 def _run(plan: Plan, outcome: Outcome) -> Record:
@@ -209,10 +265,14 @@ def _run(plan: Plan, outcome: Outcome) -> Record:
     if plan.frames is not None:
         facts["planned"] = plan.frames
     if missing:
-        facts["missing"] = " ".join(str(first) if first == last else f"{first}-{last}" for first, last in missing)
+        facts["missing"] = _listed(missing)
     if outcome.error is not None:
         facts["error"] = outcome.error
     return facts | {name: encode(value) for name, value in described(plan).items()}
+
+
+def _listed(numbers: Sequence[tuple[int, int]]) -> str:
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in numbers)
 
 
 # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,3 +349,9 @@ def _position(image: Image, annotations: Annotations) -> str:
     places = {name: getattr(position, name) for name in names if getattr(position, name) is not None}
     facts = places | image.fan
     return annotate(annotations, POSITION_NAMESPACE, facts) if facts else ""
+
+
+def _blank(pages: Pages, annotations: Annotations) -> str:
+    """Annotate the image with what stands for planes that did not come, and return a reference."""
+    numbers = np.unique(np.array(pages.blanks, np.int64))
+    return annotate(annotations, BLANK_NAMESPACE, {"pages": _listed(ranges(numbers))}) if len(numbers) else ""

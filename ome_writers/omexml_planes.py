@@ -1,8 +1,7 @@
 """Given a plan and what happened, this answers: what does OME-XML say of each plane, and on which page does it lie?
 
-Pages of a TIFF file are appended as its frames come, so the page of a frame is its number among those frames of its
-*file* that came. A frame that did not come has no page and no `TiffData`. While a run lasts, all planned frames count
-(of an axis without end, those of its first block).
+Which page a plane lies on says `pages.py`. While a run lasts, all planned frames count (of an axis without end, those
+of its first block).
 
 Rows are made as text from columns of the frame table: 100,000 of them cost a fraction of a second.
 """
@@ -10,7 +9,8 @@ Rows are made as text from columns of the frame table: 100,000 of them cost a fr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Outcome
 from ome_writers.images import Axis, Image, stage_axes, stage_of
-from ome_writers.markup import attributes, element, escaped
+from ome_writers.markup import attributes, element, escaped, escaped_text
 from ome_writers.order import Rows
+from ome_writers.pages import paging
+from ome_writers.placement_tiff import place_tiff
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, PLANE_KEYS, Record
 from ome_writers.units import ome_symbol
@@ -29,6 +31,8 @@ FRAME_NAMESPACE: Final = "ome-writers/frame"
 """Namespace of the annotations that hold what else came with a frame.
 
 The value of each key is JSON, save that text which could not be taken for JSON stands without its quotes."""
+
+_NONE: Final = np.empty((0, 0), np.int64)
 
 Annotations = dict[str, int]
 """Namespace and value of each annotation, as text, and its number; equal ones are one."""
@@ -44,48 +48,122 @@ class Pages:
     """Index of each plane along `T`, `C` and `Z`."""
     numbers: list[int]
     """Number of each plane's page in its file."""
+    gaps: dict[str, list[int]]
+    """Index along `T`, `C` and `Z` of each plane that did not come."""
+    blanks: list[int]
+    """Number of the blank page that stands for each of these."""
+    stretches: Sequence[tuple[int, str, int]] = ()
+    """Instead of all these: number of a page, where `FirstT` and so on say it is, and how many follow in order."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self.numbers or self.blanks or self.stretches)
 
 
-def pages_of(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]) -> list[Pages]:
-    """Return the planes of each array that came, or while the run lasts those that will."""
-    rows, places = _rows(plan, outcome, shapes)
-    files = {path: number for number, path in enumerate(plan.layout.files)}
-    file_of = np.array([files[spec.path] for spec in plan.layout.arrays])
-    numbers = _ordinals(file_of[rows["array"]], len(files))
+def pages_of(
+    plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]
+) -> tuple[list[Pages], dict[str, int]]:
+    """Return the planes of each array that came, or while the run lasts those that will.
+
+    And of how many blank pages each file has to end with, if any.
+    """
+    if outcome.placed and plan.settings.format.name == "ome-tiff":
+        return list(_placed(plan, outcome, shapes, axes)), {}
+    rows, came = _rows(plan, outcome, shapes)
+    paged = paging(plan, rows, shapes)
     by_array = np.argsort(rows["array"], kind="stable")
-    ends = np.cumsum(np.bincount(rows["array"], minlength=len(file_of)))[:-1]
+    ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
     roles = [axis.role for axis in axes[:-2]]
+    lasts = outcome.verdict == "running"
     found = []
-    for mine in np.split(by_array, ends):
-        columns = dict(zip(roles, rows["index"][mine].T.tolist(), strict=True))
-        loops = {role: columns.get(role, [0] * len(mine)) for role in "TCZ"}
-        found.append(Pages(places=places[mine].tolist(), loops=loops, numbers=numbers[mine].tolist()))
-    return found
+    for shape, blank, mine in zip(shapes, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
+        index = rows["index"][mine]
+        # Number of the page of each plane. The first axis is for images that have no other.
+        numbers = np.full((1, *shape[:-2]), -1 if lasts else blank)
+        numbers[np.zeros(len(mine), int), *index.T] = paged.numbers[mine]
+        absent = numbers >= 0
+        here = came[mine]
+        absent[np.zeros(here.sum(), int), *index[here].T] = False
+        found.append(
+            Pages(
+                places=mine[here].tolist(),
+                loops=_loops(roles, index[here]),
+                numbers=paged.numbers[mine[here]].tolist(),
+                gaps=_loops(roles, np.argwhere(absent)[:, 1:]),
+                blanks=numbers[absent].tolist(),
+            )
+        )
+    return found, {} if lasts else paged.behind
 
 
-def _rows(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]]) -> tuple[Rows, NDArray[np.int64]]:
+def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]) -> Iterator[Pages]:
+    """Yield the planes of each array where every one has its page, whether it came or not.
+
+    While a run without end lasts, they are told in stretches, where the readers' order is the one in which they lie.
+    """
+    every: Iterable[NDArray[np.int64]]
+    roles = [axis.role for axis in axes[:-2]]
+    axis = next((axis for axis, size in enumerate(plan.layout.arrays[0].shape) if size is None), None)
+    if outcome.verdict == "running" and axis is not None:
+        placement = place_tiff(plan)
+        if prod(shapes[0][:axis]) == 1:
+            for array, shape in enumerate(shapes):
+                inner = prod(shape[axis + 1 : -2])
+                found = placement.stretches(array, shape[axis])
+                told = [
+                    (page, attributes({f"First{roles[axis]}": turn}), rounds * inner) for page, turn, rounds in found
+                ]
+                yield Pages(
+                    places=[], loops=_loops([], _NONE), numbers=[], gaps=_loops([], _NONE), blanks=[], stretches=told
+                )
+            return
+        every = map(placement.numbers_within, range(len(shapes)), shapes)
+    else:
+        every = _page_numbers(plan, shapes)
+    rows, came = _rows(plan, outcome, shapes)
+    by_array = np.argsort(rows["array"], kind="stable")
+    ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
+    for numbers, planned in zip(every, np.split(by_array, ends), strict=True):
+        mine = planned[came[planned]]
+        index = rows["index"][mine]
+        absent = np.ones((1, *numbers.shape), bool)
+        absent[np.zeros(len(mine), int), *index.T] = False
+        yield Pages(
+            places=mine.tolist(),
+            loops=_loops(roles, index),
+            numbers=numbers[None][np.zeros(len(mine), int), *index.T].tolist(),
+            gaps=_loops(roles, np.argwhere(absent)[:, 1:]),
+            blanks=numbers[absent[0]].tolist(),
+        )
+
+
+def _page_numbers(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of the pages of each array: in storage order, one image of a file after the other."""
+    before: dict[str, int] = {}
+    for spec, shape in zip(plan.layout.arrays, shapes, strict=True):
+        first, count = before.get(spec.path, 0), prod(shape[:-2])
+        yield np.arange(first, first + count).reshape(shape[:-2])
+        before[spec.path] = first + count
+
+
+def _loops(roles: Sequence[str], index: NDArray[np.integer[Any]]) -> dict[str, list[int]]:
+    columns = dict(zip(roles, index.T.tolist(), strict=True))
+    return {role: columns.get(role, [0] * len(index)) for role in "TCZ"}
+
+
+def _rows(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]]) -> tuple[Rows, NDArray[np.bool_]]:
+    """Return the rows that have a page of their own, from the first of the plan on, and which of them came."""
     if outcome.verdict == "running":
         if plan.frames is None:
             endless = plan.settings.dimensions[0].name
             axis = plan.layout.arrays[0].dimension_names.index(endless)
             plan = plan.select(**{endless: slice(0, shapes[0][axis])})
-        return plan.table, np.arange(plan.frames or 0)
+        return plan.table, np.ones(plan.frames or 0, bool)
     came = np.ones(outcome.cursor, bool)
     came[outcome.missing] = False
-    return plan.rows(0, outcome.cursor)[came], np.flatnonzero(came)
-
-
-def _ordinals(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return for each item how many of its group came before it.
-
-    groups    0 1 1 0 1
-    ordinals  0 0 1 1 2
-    """
-    order = np.argsort(groups, kind="stable")
-    sizes = np.bincount(groups, minlength=count)
-    ordinals = np.empty(len(groups), np.int64)
-    ordinals[order] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return ordinals
+    came = came[: np.flatnonzero(came)[-1] + 1] if came.any() else came[:0]
+    return plan.rows(0, len(came)), came
 
 
 # ── TiffData ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +174,9 @@ def tiff_data(pages: Pages, file: tuple[str, str] | None) -> str:
     rest = "/>"
     if file:
         rest = ">" + element("UUID", {"FileName": file[0]}, f"urn:uuid:{file[1]}") + "</TiffData>"
-    columns = zip(pages.numbers, *(pages.loops[role] for role in "CZT"), strict=True)
+    if pages.stretches:
+        return "".join([f'<TiffData IFD="{ifd}"{at} PlaneCount="{n}"{rest}' for ifd, at, n in pages.stretches])
+    columns = zip(pages.numbers + pages.blanks, *(pages.loops[role] + pages.gaps[role] for role in "CZT"), strict=True)
     return "".join(
         [
             f'<TiffData IFD="{ifd}" FirstC="{c}" FirstZ="{z}" FirstT="{t}" PlaneCount="1"{rest}'
@@ -198,11 +278,11 @@ def _told(record: Record, planned: tuple[str, str, str, str], annotations: Annot
     if "exposure_time" in record:
         time += f' ExposureTime="{record["exposure_time"]!r}" ExposureTimeUnit="s"'
     if "position_x" in record:
-        x = f' PositionX="{record["position_x"]!r}" PositionXUnit="&#181;m"'
+        x = f' PositionX="{record["position_x"]!r}" PositionXUnit="µm"'
     if "position_y" in record:
-        y = f' PositionY="{record["position_y"]!r}" PositionYUnit="&#181;m"'
+        y = f' PositionY="{record["position_y"]!r}" PositionYUnit="µm"'
     if "position_z" in record:
-        z = f' PositionZ="{record["position_z"]!r}" PositionZUnit="&#181;m"'
+        z = f' PositionZ="{record["position_z"]!r}" PositionZUnit="µm"'
     others = {key: value for key, value in record.items() if key not in PLANE_KEYS}
     if annotations is None or not others:
         return f"{time}{x}{y}{z}/>"
@@ -218,7 +298,7 @@ def annotate(
     """Add a map of `values`, as they are `said`, to the annotations if it is not there, and return a reference."""
     pairs = "".join(
         [
-            f'<M K="{escaped(key)}">{repr(value) if type(value) in _NUMBERS else escaped(said(value))}</M>'
+            f'<M K="{escaped(key)}">{repr(value) if type(value) in _NUMBERS else escaped_text(said(value))}</M>'
             for key, value in values.items()
         ]
     )

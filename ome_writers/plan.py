@@ -8,6 +8,7 @@ of the plan, counted from 0; in a plan made by `compile` it is also the number o
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
@@ -17,7 +18,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
-from ome_writers import acquisition_rules
+from ome_writers import acquisition_rules, growth
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Layout, Unit, block_shape, fan_out, lay_out
@@ -144,6 +145,27 @@ class Plan:
             shapes.append(tuple(shape))
         return tuple(shapes)
 
+    def announced(self, rounds: int) -> int:
+        """Return how long an axis without end is said to be, once so many rounds of it are needed; see `growth.py`."""
+        lengths = growth.bounds(self._step_rounds)
+        return lengths[bisect_left(lengths, rounds)]
+
+    @property
+    def first_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes that the arrays begin with; along an axis without end they are as long as is announced first.
+
+        Examples
+        --------
+        >>> from ome_writers import AcquisitionSettings, dims_from_standard_axes
+        >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint16",
+        ...     dimensions=dims_from_standard_axes({"t": None, "c": 2, "y": 2048, "x": 2048})))
+        >>> plan.first_shapes
+        ((4, 2, 2048, 2048),)
+        """
+        arrays = self.layout.arrays
+        first = self.announced(1) if None in arrays[0].shape else 0
+        return tuple(tuple(first if size is None else size for size in spec.shape) for spec in arrays)
+
     def locate(self, place: int) -> Location:
         """Return where the frame at `place` goes.
 
@@ -260,6 +282,10 @@ class Plan:
     @cached_property
     def _row_dtype(self) -> np.dtype[np.void]:
         return row_dtype(self._axes)
+
+    @cached_property
+    def _step_rounds(self) -> int:
+        return growth.step_rounds(self.layout)
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from attrs import define, evolve, field
@@ -24,7 +24,7 @@ from ome_writers.errors import FrameError, PlanExhausted, WriteError
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
 from ome_writers.records import Record, as_record
-from ome_writers.writer import Block, Writer
+from ome_writers.writer import Block, Writer, grows_in_steps, unit_for
 
 _AHEAD: Final = 4096
 """Rows of the plan that are looked up at once."""
@@ -93,6 +93,7 @@ class Run:
         arrays = plan.layout.arrays
         self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
         self._write = writer.write
+        self._note = getattr(writer, "note", None)
         self.cursor = 0
         """How many places of the plan the run has gone through; other threads may read it at any time."""
         self.records: dict[int, Record] = {}
@@ -102,13 +103,18 @@ class Run:
         self.outcome: Outcome | None = None
         self.skipped: list[range] = []
         """Places that were gone past, a stretch for each call."""
-        self._assembly = assemble(plan, writer.capabilities.unit)
+        self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
         self._buffers: dict[int, NDArray[np.uint8]] = {}
         self._open: dict[int, _OpenBlock] = {}
         self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
+        self._in_steps = grows_in_steps(plan, writer.capabilities)
+        """Whether all arrays are made longer together, by more than is needed yet."""
         self._shapes = [
-            tuple(size or block for size, block in zip(spec.shape, blocks, strict=True))
-            for spec, blocks in zip(arrays, self._blocks, strict=True)
+            tuple(
+                size or (first if self._in_steps else block)
+                for size, first, block in zip(spec.shape, firsts, blocks, strict=True)
+            )
+            for spec, firsts, blocks in zip(arrays, plan.first_shapes, self._blocks, strict=True)
         ]
         self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
         self._frame_shapes = [shape[-2:] for shape in self._shapes]
@@ -145,12 +151,44 @@ class Run:
                     block.slots.append(slot)
                     if flags & CLOSES:
                         self._hand_over(buffer)
+                if record is not None and self._note is not None:
+                    self._note(number, array, index, record)
             except Exception as error:
-                raise self._failed(error, self.cursor) from error
+                self._fail(error, self.cursor)
             if record is not None:
                 self.records[self.cursor] = record
             self._next += 1
             self.cursor += 1
+
+    def take_all(self, frames: NDArray[Any]) -> None:
+        """Store the next frames, an array (frame, y, x) in C order; those that need no block go to the writer together.
+
+        If the writer fails, none of those that it was handed together counts as taken.
+        """
+        with self.lock:
+            taken = 0
+            while taken < len(frames):
+                if self._next >= len(self._ahead):
+                    self._look_ahead()
+                blocks: list[Block] = []
+                for step in self._ahead[self._next : self._next + len(frames) - taken]:
+                    number, array, shape, dtype, index, buffer, _, flags = step
+                    if buffer >= 0 or frames.shape[1:] != shape or frames.dtype != dtype:
+                        break
+                    if flags & GROWS:
+                        self._grown(array, index)
+                    blocks.append(_block(((number,), array, index, frames[taken + len(blocks)][self._lead])))
+                if not blocks:
+                    self.take(frames[taken])
+                    taken += 1
+                    continue
+                try:
+                    self._write(blocks)
+                except Exception as error:
+                    self._fail(error, self.cursor)
+                taken += len(blocks)
+                self._next += len(blocks)
+                self.cursor += len(blocks)
 
     def skip(self, frames: int = 1) -> None:
         """Go past frames that will not come."""
@@ -167,7 +205,7 @@ class Run:
                     try:
                         self._pass(step)
                     except Exception as error:
-                        raise self._failed(error, self.cursor) from error
+                        self._fail(error, self.cursor)
                     self._next += 1
                     self.cursor += 1
             finally:
@@ -183,7 +221,7 @@ class Run:
                 try:
                     self._drain()
                 except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
-                    self._failed(failure, None).__cause__ = failure
+                    self._failed(failure, None)
             verdict: Verdict = "complete" if self.plan.frames in (None, self.cursor) and error is None else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
@@ -192,7 +230,7 @@ class Run:
             except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
                 self.writer.abort()
                 if self._failure is None:
-                    self._failed(failure, None).__cause__ = failure
+                    self._failed(failure, None)
                     self.outcome = self._said("failed", self._failure)
             if self._failure is not None:
                 raise self._failure
@@ -253,7 +291,7 @@ class Run:
                 try:
                     self.writer.flush(described)
                 except Exception as error:
-                    raise self._failed(error, None) from error
+                    self._fail(error, None)
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -315,15 +353,26 @@ class Run:
             self._write((block.block(),))
         del self._open[buffer]
 
+    def _grown(self, array: int, index: tuple[int, ...]) -> None:
+        try:
+            self._grow(array, index)
+        except Exception as error:
+            self._fail(error, self.cursor)
+
     def _grow(self, array: int, index: tuple[int, ...]) -> None:
         """Make the axis without end long enough for the block at `index`."""
         axis, shape = self._endless, self._shapes[array]
-        if axis is None:
+        if axis is None or index[axis] < shape[axis]:
             return
-        step = self._blocks[array][axis]
-        needed = (index[axis] // step + 1) * step
-        if needed > shape[axis]:
-            self._resize(array, (*shape[:axis], needed, *shape[axis + 1 :]))
+        if not self._in_steps:
+            step = self._blocks[array][axis]
+            self._resize(array, (*shape[:axis], (index[axis] // step + 1) * step, *shape[axis + 1 :]))
+            return
+        length = self.plan.announced(index[axis] + 1)
+        for number, old in enumerate(self._shapes):
+            self._resize(number, (*old[:axis], length, *old[axis + 1 :]))
+        # Groups do not say how long their arrays are; OME-XML does.
+        self.writer.flush([document for document in self.documents() if document.kind != "group"])
 
     def _resize(self, array: int, shape: tuple[int, ...]) -> None:
         self.writer.resize(array, shape)
@@ -364,11 +413,18 @@ class Run:
             where = f"{self.plan.locate(place)}" if place is not None else f"after {self.cursor} frames"
             frame = None if place is None else int(self.plan.rows(place, place + 1)["frame"][0])
             self._failure = WriteError(f"{where}: {type(error).__name__}: {error}", frame)
+            self._failure.__cause__ = error
         return self._failure
 
+    def _fail(self, error: Exception, place: int | None) -> NoReturn:
+        failure = self._failed(error, place)
+        raise failure from failure.__cause__
+
     def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
-        # After a failure, what lies in open blocks is lost, though it was taken.
+        # After a failure, what lies in open blocks is lost, though it was taken; so is what the writer could not store.
         lost = [place for block in self._open.values() for place in block.places] if self._failure else []
+        if self._failure and len(gone := getattr(self.writer, "lost", ())):
+            lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
         missing = np.unique(np.fromiter(chain(lost, *self.skipped), np.int64))
         error = f"{type(reason).__name__}: {reason}" if reason is not None else None
         return Outcome(
@@ -379,5 +435,6 @@ class Run:
             globals=self.globals,
             error=error,
             writer=self.writer.capabilities.name,
+            placed=self.writer.capabilities.positioned,
             root=self.root,
         )

@@ -272,6 +272,8 @@ class AcquisitionSettings(Bridged):
     """Order of the axes: the format's own, that of `dimensions`, or as listed."""
     plate: Plate | None = field(default=None, converter=_plate)
     overwrite: bool = False
+    buffer_bytes: int = field(default=0, converter=as_whole)
+    """Bytes of pixels that may wait in memory for a thread that writes them; 0: whoever brings a frame writes it."""
 
     def __attrs_post_init__(self) -> None:
         self._set(format=resolve(self.format, self.root_path))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import chain, islice
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from ome_writers.stream import Backend, Stream, begun, close_after
 
 __all__ = ["Backend", "Frames", "Stream", "create_stream", "write"]
 
+_TOGETHER: Final = 16 << 20
+"""Bytes of frames that are handed over together, if they come as one array."""
 Frames = Iterable[NDArray[Any] | None] | NDArray[Any]
 
 
@@ -63,11 +65,11 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
     >>> outcome.verdict, outcome.frames
     ('complete', 6)
     """
-    coming = _checked(plan, frames)
+    coming, in_stacks = _checked(plan, frames)
     with ExitStack() as stack:
         advance = stack.enter_context(bar(plan.frames, shown=progress))
         run = begun(plan, backend)
-        take = run.take
+        take = run.take_all if in_stacks else run.take
         try:
             for frame in coming:
                 if frame is None:
@@ -82,19 +84,29 @@ def write(plan: Plan, frames: Frames, backend: Backend = None, *, progress: bool
         return run.close()
 
 
-def _checked(plan: Plan, frames: Frames) -> Iterable[NDArray[Any] | None]:
-    """Return the frames one by one, once what can be seen of them is known to fit; nothing has been touched yet."""
+def _checked(plan: Plan, frames: Frames) -> tuple[Iterable[NDArray[Any] | None], bool]:
+    """Return the frames, once what can be seen of them is known to fit; nothing has been touched yet.
+
+    They come one by one, or if the second value says so in stacks (frame, y, x) of frames that lie side by side.
+    """
     if hasattr(frames, "shape") and hasattr(frames, "dtype"):
-        return _of_array(plan, frames)
+        array: Any = frames
+        shape = _fitting(plan, array)
+        if isinstance(frames, np.ndarray) and frames.flags.c_contiguous and frames.size:
+            # Frames that lie side by side in memory may go to the disk together.
+            stack = frames.reshape(-1, *shape[-2:])
+            step = max(1, _TOGETHER // stack[0].nbytes)
+            return (stack[first : first + step] for first in range(0, len(stack), step)), True
+        return (np.asarray(array[index]) for index in np.ndindex(*shape[:-2])), False
     coming = iter(frames)
     first = list(islice(coming, 1))
     if first and first[0] is not None and plan.frames != 0:
         fitted(plan, 0, plan.locate(0).array, first[0])
-    return chain(first, coming)
+    return chain(first, coming), False
 
 
-def _of_array(plan: Plan, array: Any) -> Iterator[NDArray[Any]]:
-    """Return the frames of an array that ends in y, x, in C order; each is read when its turn comes."""
+def _fitting(plan: Plan, array: Any) -> tuple[int, ...]:
+    """Return the shape of an array whose frames, in C order, fit the plan."""
     shape = tuple(array.shape)
     leading = shape[:-2]
     if len(shape) < 2:  # noqa: PLR2004 - y and x
@@ -111,7 +123,7 @@ def _of_array(plan: Plan, array: Any) -> Iterator[NDArray[Any]]:
             raise FrameError(f"the plan loops over ({names}) = {planned}; the array over {tuple(leading)}")
     if count:
         fitted(plan, 0, plan.locate(0).array, np.broadcast_to(np.empty((), array.dtype), shape[-2:]))
-    return (np.asarray(array[index]) for index in np.ndindex(*leading))
+    return shape
 
 
 def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, progress: bool = False) -> Stream:

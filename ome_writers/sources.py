@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from attrs import evolve, frozen
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.datasets.zarr import read_node
+from ome_writers.omexml import BLANK_NAMESPACE
 
 _TIFF: Final = (".tif", ".tiff")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".jp2", ".bmp")
@@ -197,17 +199,30 @@ def _tiff(path: Path) -> Frames:
 
     try:
         tif = tifffile.TiffFile(path)
-        parts = [_series(path, tif, series) for series in tif.series]
+        blank = _blank_pages(tif.ome_metadata)
+        parts = [_series(path, tif, series, blank.get(number, ())) for number, series in enumerate(tif.series)]
     except tifffile.TiffFileError as error:
         raise SourceError(f"{path}: cannot be read as TIFF: {error}") from error
     return _joined(str(path), parts)
 
 
+def _blank_pages(xml: str | None) -> dict[int, Container[int]]:
+    """Return the pages of each image that stand for frames that did not come, as our OME-XML says."""
+    root = ET.fromstring(xml) if xml else ET.Element("OME")  # noqa: S314 - tifffile parses it as well
+    told = {}
+    for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{BLANK_NAMESPACE}']"):
+        stretches = [part.split("-") for part in note.findtext("{*}Value/{*}M", "").split()]
+        told[note.get("ID")] = {n for ends in stretches for n in range(int(ends[0]), int(ends[-1]) + 1)}
+    images = enumerate(root.iterfind("{*}Image"))
+    refs = ((number, ref.get("ID")) for number, image in images for ref in image.iterfind("{*}AnnotationRef"))
+    return {number: told[ref] for number, ref in refs if ref in told}
+
+
 class _Pages:
     """The pages of a TIFF series, by number, with colours last; the file is closed when the last user has gone."""
 
-    def __init__(self, tif: Any, series: Any) -> None:
-        self.series = series
+    def __init__(self, tif: Any, series: Any, blank: Container[int]) -> None:
+        self.series, self.blank = series, blank
         # Page by page, although tifffile could read a series at once: for some sets of files that reads the wrong file.
         self.whole = (
             None if len(series.pages) == math.prod(series.shape[: -len(series.keyframe.axes)]) else series.asarray()
@@ -218,7 +233,7 @@ class _Pages:
         page: Frame
         if self.whole is not None:
             page = self.whole.reshape(-1, *self.series.keyframe.shape)[number]
-        elif (found := self.series.pages[number]) is None:
+        elif (found := self.series.pages[number]) is None or found.index in self.blank:
             return None
         else:
             file = found.parent.filehandle
@@ -229,7 +244,7 @@ class _Pages:
         return np.moveaxis(page, 0, -1) if self.series.keyframe.axes == "SYX" else page
 
 
-def _series(path: Path, tif: Any, series: Any) -> Frames:
+def _series(path: Path, tif: Any, series: Any, blank: Container[int]) -> Frames:
     axes = series.keyframe.axes
     if sorted(axes) not in (["X", "Y"], ["S", "X", "Y"]):
         raise SourceError(f"{path}: its pages must be images; got pages with the axes {axes}")
@@ -238,7 +253,7 @@ def _series(path: Path, tif: Any, series: Any) -> Frames:
     image = [sizes[letter] for letter in "YXS" if letter in sizes]
     letters = [letter.lower() if letter in "TCZP" else "?" for letter in series.axes[:lead]]
     return _stack(
-        str(path), tuple(zip(letters, series.shape, strict=False)), image, series.dtype.name, _Pages(tif, series)
+        str(path), tuple(zip(letters, series.shape, strict=False)), image, series.dtype.name, _Pages(tif, series, blank)
     )
 
 

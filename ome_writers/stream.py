@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.plan import Plan
 from ome_writers.progress import bar
 from ome_writers.run import Run
-from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+from ome_writers.writer import THREADS, Writer, choose_writer, unmet, writer_named
 
 if TYPE_CHECKING:
     from ome_writers.events import Callback, EventName, Events
@@ -288,13 +289,24 @@ def close_after(run: Run, error: BaseException) -> None:
 
 
 def _close_forgotten(run: Run, heard: list[Events]) -> None:
-    if run.outcome is None:
-        warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
+    if run.outcome is not None:
+        return
+
+    def end() -> None:
         try:
             run.close()
         finally:
             for events in heard:
                 events.close()
+
+    try:
+        if threading.current_thread().name.startswith(THREADS):
+            # Garbage may be collected in a thread that closing waits for.
+            threading.Thread(target=end, name="closing").start()
+        else:
+            end()
+    finally:
+        warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
 
 
 def begun(plan: Plan, backend: Backend) -> Run:
@@ -306,14 +318,23 @@ def begun(plan: Plan, backend: Backend) -> Run:
         )
     if problems := unmet(plan, writer.capabilities):
         raise PlanError(problems)
+    if plan.settings.buffer_bytes:
+        from ome_writers.writers.ring import BufferedWriter
+
+        writer = BufferedWriter(writer, plan.settings.buffer_bytes)
+    from ome_writers.space import require_space
     from ome_writers.target import room_at
 
     settings, stamp = plan.settings, _stamp(plan)
     root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
     local = writer.capabilities.persistent and root and not is_url(root)
+    if local:
+        require_space(plan, root, overwrite=settings.overwrite)
     with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
         run = Run(plan, writer, root, stamp)
-        writer.open(root, plan, documents(plan, stamp, Outcome(writer=writer.capabilities.name, root=root)))
+        able = writer.capabilities
+        said = Outcome(writer=able.name, root=root, placed=able.positioned)
+        writer.open(root, plan, documents(plan, stamp, said))
     return run
 
 

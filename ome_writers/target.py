@@ -17,6 +17,7 @@ _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetada
 _LEFT_BEHIND = ("zarr.json.__lock",)  # by tensorstore, when its process is killed
 _OME_XML = PurePath("OME", "METADATA.ome.xml")
 _MANIFEST = "manifest.json"
+_NOTES = "frame_metadata.jsonl"
 
 _TIFF_FORMS = {
     b"II*\0": ("<", False),
@@ -83,10 +84,12 @@ def _is_scratch(path: Path, names: set[str]) -> bool:
     import json
 
     try:
-        listed = json.loads((path / _MANIFEST).read_bytes())["files"]
+        said = json.loads((path / _MANIFEST).read_bytes())
+        # Without a list of files it is of ome-writers 0.3, which had one for each position.
+        listed = said["files"] if "files" in said else [f"pos_{n}.dat" for n in range(len(said["position_shapes"]))]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return isinstance(listed, list) and names <= {_MANIFEST, *map(str, listed)}
+    return isinstance(listed, list) and names <= {_MANIFEST, _NOTES, *map(str, listed)}
 
 
 def _has_ome_attributes(path: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +24,9 @@ from ome_writers.plan import Plan
 
 _STRETCH: Final = 65_536
 """Rows of a plan that are looked at together."""
+
+THREADS: Final = "ome-writers"
+"""How the names of threads begin that `close` waits for."""
 
 Documents = Sequence[Document]
 Selection = tuple[int | slice, ...]
@@ -79,7 +82,7 @@ class Capabilities:
     readable: bool = False
     """Whether `read` works while the run lasts."""
     positioned: bool = False
-    """Whether each frame goes to a place on disk that is known before it comes."""
+    """Whether each frame goes to the place on disk that `place` names. Then `unit` is left to `unit_for`."""
     atomic_replace: bool = False
     """Whether documents are replaced as a whole, so that no reader sees half of one."""
     ack: Literal["append", "block", "close"] = "block"
@@ -89,8 +92,8 @@ class Capabilities:
     """Whether `write` may run at the same time for different arrays."""
     dtypes: frozenset[str] | None = None
     """`None`: every dtype of the format."""
-    codecs: frozenset[str] | None = None
-    """`None`: every codec of the format; plain storage is always possible."""
+    codecs: frozenset[str] | Mapping[str, frozenset[str]] | None = None
+    """For all formats, or by format. `None`: every codec of the format; plain storage is always possible."""
     in_flight_bytes: int = 0
     """The most bytes that it holds on to after `write` has returned."""
 
@@ -105,6 +108,10 @@ class Writer(Protocol):
     `abort` follow. Documents that change after the end come through another `open(attach=True)` and `close`.
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
+
+    Two more members are used if a writer has them. `lost` (a sequence, asked for after an error): the numbers of the
+    frames that `write` took and that could not be stored. `note(frame, array, index, record)`: called with the metadata
+    of each frame that has some, once `write` has its pixels.
 
     Examples
     --------
@@ -184,10 +191,47 @@ def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
             can = ", ".join(sorted(capabilities.dtypes))
             problems.append(Problem(("dtype",), "unsupported", f"{name} stores {can}; got {dtype!r}"))
     for codec in sorted({array.codec.name for array in arrays if array.codec}):
-        if capabilities.codecs is not None and codec not in capabilities.codecs:
-            can = ", ".join(sorted(capabilities.codecs)) or "nothing compressed"
+        codecs = capabilities.codecs
+        if isinstance(codecs, Mapping):
+            codecs = codecs.get(settings.format.name)
+        if codecs is not None and codec not in codecs:
+            can = ", ".join(sorted(codecs)) or "nothing compressed"
             problems.append(Problem(("compression",), "unsupported", f"{name} can do {can}; got {codec!r}"))
     return tuple(problems)
+
+
+def unit_for(plan: Plan, capabilities: Capabilities) -> Unit:
+    """Return what blocks a writer is handed in a run of a plan.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 8, "y": 8, "x": 8}, chunk_shapes={"t": 4})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> unit_for(plan, Capabilities(name="mine", formats=frozenset({"ome-zarr"}), unit="chunk"))
+    'chunk'
+    """
+    if not capabilities.positioned:
+        return capabilities.unit
+    from ome_writers.placement import best_unit
+
+    return best_unit(plan)
+
+
+def grows_in_steps(plan: Plan, capabilities: Capabilities) -> bool:
+    """Return whether a writer's arrays are said to be longer than is needed yet, since room costs nothing there.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": None, "y": 8, "x": 8})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> grows_in_steps(plan, Capabilities(name="mine", formats=frozenset({"ome-zarr"})))
+    True
+    """
+    if None not in plan.layout.arrays[0].shape or not capabilities.persistent:
+        return False
+    return plan.settings.format.name == "ome-zarr" or capabilities.positioned
 
 
 def nesting(plan: Plan) -> tuple[int, ...]:
@@ -246,6 +290,7 @@ class Entry:
 
 
 WRITERS: Final[dict[str, Entry]] = {
+    "direct": Entry("ome_writers.writers.direct:DirectWriter", ("ome-zarr",), None, None),
     "tensorstore": Entry(
         "ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"
     ),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ome_writers.layout import ArraySpec, Codec
+from ome_writers.layout import ArraySpec
 from ome_writers.records import JSON
 
 _LEVELS: Final = {"blosc-zstd": 3, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
@@ -51,14 +51,16 @@ def array_json(spec: ArraySpec, shape: tuple[int, ...]) -> dict[str, JSON]:
     >>> document["data_type"], document["chunk_grid"]["configuration"], document["codecs"]
     ('uint16', {'chunk_shape': [1, 8, 8]}, [{'name': 'bytes', 'configuration': {'endian': 'little'}}])
     """
-    dtype = np.dtype(spec.dtype)
-    codecs = _codecs(dtype, spec.codec)
+    codecs = chunk_codecs(spec)
     if spec.shard_shape is not None:
+        location = spec.index_location or "end"
+        # An index at the start is kept current while chunks come, entry by entry; a checksum would be wrong in between.
+        checksum = [_CHECKSUM] if location == "end" else []
         sharding: JSON = {
             "chunk_shape": list(spec.chunk_shape),
             "codecs": codecs,
-            "index_codecs": [_bytes(np.dtype("uint64")), _CHECKSUM],
-            "index_location": spec.index_location or "end",
+            "index_codecs": [_bytes(np.dtype("uint64")), *checksum],
+            "index_location": location,
         }
         codecs = [{"name": "sharding_indexed", "configuration": sharding}]
     return {
@@ -68,7 +70,7 @@ def array_json(spec: ArraySpec, shape: tuple[int, ...]) -> dict[str, JSON]:
         "data_type": spec.dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(spec.shard_shape or spec.chunk_shape)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": _fill_value(dtype, spec.fill_value),
+        "fill_value": _fill_value(np.dtype(spec.dtype), spec.fill_value),
         "codecs": codecs,
         "attributes": {},
         "dimension_names": list(spec.dimension_names),
@@ -89,7 +91,18 @@ def _bytes(dtype: np.dtype[Any]) -> JSON:
     return {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}
 
 
-def _codecs(dtype: np.dtype[Any], codec: Codec | None) -> list[JSON]:
+def chunk_codecs(spec: ArraySpec) -> list[JSON]:
+    """Return what a chunk's pixels go through on their way to bytes: their order of bytes, and compression if any.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", compression="zstd",
+    ...     dimensions=dims_from_standard_axes({"y": 8, "x": 8})))
+    >>> chunk_codecs(plan.layout.arrays[0])
+    [{'name': 'bytes'}, {'name': 'zstd', 'configuration': {'level': 3, 'checksum': False}}]
+    """
+    dtype, codec = np.dtype(spec.dtype), spec.codec
     if codec is None:
         return [_bytes(dtype)]
     level = _LEVELS[codec.name] if codec.level is None else codec.level

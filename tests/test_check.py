@@ -387,6 +387,15 @@ ACQUISITION = [
     ({"plate": "96"}, "invalid_type", "plate: must be a mapping of Plate's fields; got '96'"),
     ({"plate": {"row_names": ["A"]}}, "missing", "plate.column_names: is required"),
     ({"overwrite": "yes"}, "invalid_value", "overwrite: must be one of True, False; got 'yes'"),
+    ({"buffer_bytes": -1}, "invalid_value", "buffer_bytes: must be at least 0; got -1"),
+    (
+        {"buffer_bytes": 2**63},
+        "invalid_value",
+        "buffer_bytes: must be at most 9223372036854775807; got 9223372036854775808",
+    ),
+    ({"buffer_bytes": "64 MB"}, "invalid_type", "buffer_bytes: must be a whole number; got '64 MB'"),
+    ({"buffer_bytes": 0.5}, "invalid_type", "buffer_bytes: must be a whole number; got 0.5"),
+    ({"buffer_bytes": None}, "invalid_type", "buffer_bytes: must be a whole number; got None"),
 ]
 RULES = [
     *((Channel, *case) for case in CHANNEL),
@@ -480,6 +489,7 @@ def test_no_problem_hides_another():
             compression_level=-1,
             storage_order="z",
             overwrite=1,
+            buffer_bytes=-1,
             plate={"row_names": ["A", "a"], "column_names": ["1", "?"]},
             format={"name": "tiff", "suffix": 1, "extra": 2},
             dimensions=[
@@ -490,6 +500,7 @@ def test_no_problem_hides_another():
             ],
         )
     assert sorted(".".join(map(str, problem.loc)) for problem in caught.value.problems) == [
+        "buffer_bytes",
         "compression",
         "compression_level",
         # Whether there is a row 'Z' cannot be told while the rows are in doubt.

@@ -561,21 +561,6 @@ def test_write_by_a_named_backend(ask: Any) -> None:
     assert np.array_equal(zarr.open_group("o.ome.zarr", mode="r")["0"][:], recorded(3, 2, 12, 10))
 
 
-# ── bench ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_bench_measures_and_saves(ask: Any) -> None:
-    code, said, _ = ask("bench", "--megabytes", "4", "--rounds", "1", "--frames", "1000", "--json", "b.json")
-    assert code == 0
-    figures = {figure["what"]: figure for figure in json.loads(Path("b.json").read_text())}
-    assert figures["stream.append, a frame"]["goal"] == 3
-    assert figures["plain writes to one file"]["unit"] == "MB/s"
-    assert all(figure["value"] > 0 for figure in figures.values())
-    assert any(name.startswith("tifffile, .ome.tiff (") for name in figures)
-    assert all(name in said for name in figures)
-    assert [path.name for path in Path().iterdir()] == ["b.json"]
-
-
 # ── the program as a whole ───────────────────────────────────────────────────────────────────────────────────────────
 
 

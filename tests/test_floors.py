@@ -15,27 +15,39 @@ import ome_writers
 
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
-    ["errors", "units", "casts", "colors", "_version"],
+    ["errors", "units", "casts", "colors", "checksum", "_version"],
     ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
-    ["order", "layout", "selection", "plan", "assembly"],
+    [
+        *["order", "layout", "selection", "growth", "plan", "assembly"],
+        *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffpages"],
+    ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
-        *["omexml", "omexml_planes", "omexml_plates", "serial", "manifest"],
+        *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
     ],
     ["plan_file"],
-    ["writer", "target", "files", "progress", "run", "events", "edits", "view", "stream", "shell", "__init__"],
+    [
+        *["writer", "space", "target", "files", "progress", "run", "events", "edits", "view", "stream", "shell", "__init__"],
+        "writers.ring",
+    ],
     [
         *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
-        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "acquire", "framestore", "scratch")],
+        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
+        *[f"writers.{name}" for name in ("framestore", "scratch")],
+        *[f"writers.{name}" for name in ("direct", "direct_zarr", "placed", "zarrfolder")],
+        *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "bench", "useq", "useq_loops", "useq_positions"],
+        *["simulate", "sources", "arrange", "useq", "useq_loops", "useq_positions"],
+        *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
+        *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "demo", "show")],
+        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "show")],
+        *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"
-            for name in ("__init__", "model", "strategies", "readers", "failing", "conformance", "profiles")
+            for name in ("__init__", "model", "strategies", "readers", "ways", "failing", "conformance", "profiles")
         ],
     ],
 )
@@ -49,7 +61,7 @@ def words(*lines: str) -> frozenset[str]:
 PURE = [name for name, number in FLOOR.items() if number <= 4]
 
 PURE_MODULES = words(
-    "__future__ ast collections collections.abc datetime enum functools heapq importlib io itertools json math",
+    "__future__ ast bisect collections collections.abc datetime enum functools heapq importlib io itertools json math",
     "numbers operator os posixpath re reprlib string struct tomllib types typing warnings zipfile",
     "attrs cattrs cattrs.gen numpy numpy.typing",
 )

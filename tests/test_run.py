@@ -348,7 +348,7 @@ class TestBeforeAnythingExists:
             ow.write(plan_of(), [], 3)  # type: ignore[arg-type]
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(ow.PlanError, match=r"must be one of 'tensorstore'.*; got 'tensorflow'"):
+        with pytest.raises(ow.PlanError, match=r"must be one of 'direct'.*; got 'tensorflow'"):
             ow.write(plan_of(), [], "tensorflow")
 
     def test_a_library_that_is_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

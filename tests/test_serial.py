@@ -43,6 +43,7 @@ SETTINGS = AcquisitionSettings(
     compression="zstd",
     compression_level=5,
     overwrite=True,
+    buffer_bytes=2**26,
 )
 JSON = """{
   "root_path": "data/cells.ome.zarr",
@@ -62,7 +63,8 @@ JSON = """{
   "format": {"name": "ome-zarr", "suffix": ".ome.zarr"},
   "compression": "zstd",
   "compression_level": 5,
-  "overwrite": true
+  "overwrite": true,
+  "buffer_bytes": 67108864
 }"""
 YAML = """\
 root_path: data/cells.ome.zarr
@@ -105,6 +107,7 @@ format:
 compression: zstd
 compression_level: 5
 overwrite: true
+buffer_bytes: 67108864
 """
 
 NINE_MISTAKES = {

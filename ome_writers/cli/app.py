@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
-from attrs import asdict, evolve
+from attrs import evolve
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 
 from ome_writers import __version__
 from ome_writers.arrange import arranged
 from ome_writers.casts import split_suffix
 from ome_writers.cli import show
+from ome_writers.cli.bench import bench
+from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
@@ -48,11 +47,10 @@ _EXTRAS = {
     "imagecodecs": "tifffile",
     "ome_types": "tifffile",
     "yaml": "cli",
+    "matplotlib": "plot",
 }
 """Library -> the extra of this package that installs it."""
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 app = App(
     name="ome-writers",
     help="Stream camera frames into OME-Zarr and OME-TIFF.",
@@ -197,39 +195,7 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
     out.print(show.dataset_view(read_dataset(path), every=every))
 
 
-@app.command(sort_key=6)
-def bench(
-    *,
-    folder: Path | None = None,
-    megabytes: Size = 256,
-    rounds: Size = 3,
-    frames: Size = 100_000,
-    json: Path | None = None,
-) -> None:
-    """Measure what a frame costs on this machine, and the writers against the bare disk.
-
-    Example: `ome-writers bench --folder /data --megabytes 1000`
-
-    Parameters
-    ----------
-    folder
-        A folder on the disk to measure; by default the one for temporary files.
-    megabytes
-        How much each contender writes in a round.
-    rounds
-        How often.
-    frames
-        How many go through `write` and `append` to find out what one costs.
-    json
-        Where to save the figures.
-    """
-    from ome_writers.bench import disk, overhead
-
-    with out.status("measuring") if out.is_terminal else nullcontext():
-        figures = [*overhead(frames), *disk(folder, megabytes=megabytes, rounds=rounds)]
-    out.print(show.figures(figures))
-    if json is not None:
-        json.write_text(dumps([asdict(figure) for figure in figures], indent=2) + "\n", "utf-8")
+app.command(bench, sort_key=6)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -23,9 +23,6 @@ from ome_writers.errors import Problem
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.writer import Writer
-
-if TYPE_CHECKING:
-    from ome_writers.bench import Figure
 
 _MANY: Final = 12
 """More images, arrays or files than these are summed up."""
@@ -105,9 +102,8 @@ def _summary(plan: Plan, writer: Writer) -> Table:
     capabilities = writer.capabilities
     buffers = assemble(plan, capabilities.unit).peak_bytes
     table.add_row("writer", f"{capabilities.name}, a {capabilities.unit} at a time")
-    table.add_row(
-        "memory", f"at most {size(buffers + capabilities.in_flight_bytes)} ({size(buffers)} to put blocks together)"
-    )
+    most = buffers + capabilities.in_flight_bytes + settings.buffer_bytes
+    table.add_row("memory", f"at most {size(most)} ({size(buffers)} to put blocks together)")
     table.add_row("goes to", settings.output_path or "memory")
     return table
 
@@ -263,21 +259,6 @@ def _leaf(folder: Path, node: dict[str, Any]) -> Text:
     ]
     amount = size(sum(file.stat().st_size for file in files))
     return Text(f"{folder.name}/  array {sizes(node['shape'])} in {len(files)} files, {amount}")
-
-
-def figures(measured: Iterable[Figure]) -> Table:
-    """Show measured numbers, each beside the one that it should not exceed."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("measured", overflow="fold")
-    table.add_column("", justify="right")
-    table.add_column("goal", justify="right")
-    for figure in measured:
-        table.add_row(
-            Text(figure.what),
-            f"{figure.value:,.{0 if figure.value >= 100 else 2}f} {figure.unit}",  # noqa: PLR2004 - three digits
-            "" if figure.goal is None else f"≤ {figure.goal:g} {figure.unit}",
-        )
-    return table
 
 
 def _grid() -> Table:

@@ -12,7 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ome_writers.cube import Cube, Rectangle, cube_from
-from ome_writers.manifest import MANIFEST
+from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
+from ome_writers.records import Record
 from ome_writers.run import Run
 from ome_writers.writers.framestore import FiledFrames, read_frames
 
@@ -56,7 +57,7 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
         If its manifest cannot be understood.
     """
     try:
-        said = json.loads((folder / MANIFEST).read_bytes())
+        said = as_now(json.loads((folder / MANIFEST).read_bytes()))
         dtype, axes, running = str(said["dtype"]), tuple(map(int, said["file_axes"])), said["verdict"] == "running"
         shapes = [tuple(map(int, shape)) for shape in said["position_shapes"]]
         # Whatever the manifest says, nothing outside the folder is read.
@@ -78,3 +79,31 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
         ]
         cube = cube_from(said, shapes, dtype)
     return cube, ScratchArrays(store, shapes, axes)
+
+
+def frame_metadata(folder: Path) -> list[Record]:
+    """Return the metadata that came with frames, each with its `array` and `storage_index`, and its `frame` if known.
+
+    Where the run has not ended, or its process died, that is what had been taken by now.
+
+    Raises
+    ------
+    ValueError
+        If the files cannot be understood.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
+    >>> settings = AcquisitionSettings(root_path="cells", format="scratch", dtype="uint8", dimensions=dims)
+    >>> with create_stream(settings) as stream:
+    ...     stream.append(np.ones((8, 8), "uint8"), frame_metadata={"exposure_time": 0.01})
+    >>> frame_metadata(Path("cells"))
+    [{'exposure_time': 0.01, 'frame': 0, 'array': 0, 'storage_index': [0]}]
+    """
+    said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
+    # Until the run has ended the manifest has none; that of 0.3 never has any.
+    if said.get("verdict", "running") == "running":
+        return read_notes(notes.read_bytes()) if notes.exists() else []
+    return list(said["frame_metadata"])

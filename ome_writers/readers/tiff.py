@@ -1,7 +1,6 @@
 """Given where the pages of an OME-TIFF dataset lie, this reads its images as arrays, with tifffile.
 
-Pages are appended as frames come, so the page of a frame is its number among those frames of its file that came. A
-file is whole after each frame: it can be read while it is written.
+Which page a frame lies on says `pages.py`. A file is whole after each frame: it can be read while it is written.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import tifffile
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
 from ome_writers.omexml import RUN_NAMESPACE
+from ome_writers.pages import paging
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 
@@ -111,24 +111,20 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
     """Return where the frames of each image lie; costs the frames that came."""
     came = np.ones(outcome.cursor, bool)
     came[outcome.missing] = False
-    rows = plan.rows(0, outcome.cursor)[came]
-    arrays = plan.layout.arrays
-    files = {path: number for number, path in enumerate(plan.layout.files)}
-    file_of = np.array([files[spec.path] for spec in arrays])
-    page = np.empty(len(rows), np.int64)
-    in_files = _grouped(file_of[rows["array"]], len(files))
-    for mine in in_files:
-        page[mine] = np.arange(len(mine))
+    rows = plan.rows(0, outcome.cursor)
+    shapes = plan.shapes(outcome.cursor)
+    page = paging(plan, rows, shapes).numbers
+    files: dict[str, int] = {}
     found = []
-    for spec, shape, mine in zip(
-        arrays, plan.shapes(outcome.cursor), _grouped(rows["array"], len(arrays)), strict=True
-    ):
+    for spec, shape, gone in zip(plan.layout.arrays, shapes, _grouped(rows["array"], len(shapes)), strict=True):
+        mine = gone[came[gone]]
         numbers = np.full(shape[:-2], -1, np.int64)
         index = tuple(rows["index"][mine].T)
         places = np.ravel_multi_index(index, numbers.shape) if index else np.zeros(len(mine), np.int64)
         numbers.reshape(-1)[places] = page[mine]
-        found.append(Pages(Path(outcome.root, spec.path), numbers, len(in_files[files[spec.path]])))
-    return found
+        files[spec.path] = max(files.get(spec.path, 0), int(page[mine].max(initial=-1)) + 1)
+        found.append(Pages(Path(outcome.root, spec.path), numbers, 0))
+    return [evolve(pages, count=files[spec.path]) for pages, spec in zip(found, plan.layout.arrays, strict=True)]
 
 
 def _grouped(groups: NDArray[np.integer[Any]], count: int) -> list[NDArray[np.int64]]:

@@ -12,3 +12,5 @@ from ome_writers.testing.readers import read_tiff as read_tiff
 from ome_writers.testing.readers import read_zarr as read_zarr
 from ome_writers.testing.strategies import dimensions as dimensions
 from ome_writers.testing.strategies import settings as settings
+from ome_writers.testing.ways import Way as Way
+from ome_writers.testing.ways import ways as ways

@@ -34,6 +34,7 @@ from ome_writers.plan import Plan
 from ome_writers.records import JSON
 from ome_writers.writer import Block, Capabilities, Documents, Selection, nesting
 from ome_writers.writers.files import replace_file, stands, sync_tree
+from ome_writers.writers.shardfiles import lost_frames, remove_torn
 from ome_writers.writers.zarrtree import Shape, array_key, document_file
 from ome_writers.zarrjson import array_json, encode_json
 
@@ -91,6 +92,10 @@ class AcquireZarrWriter:
         self._taken: list[int] = []
         """How many frames the engine has been given for each array."""
         self._failed = False
+        self._plan: Plan
+        self._last = -1
+        """The number of the last frame that the engine was given."""
+        self._lost: list[int] = []
         self._lock = threading.Lock()
         """Held while documents are written: two could do that, if the engine ends when it is no longer waited for."""
 
@@ -107,6 +112,7 @@ class AcquireZarrWriter:
             If an array to attach to does not stand there.
         """
         self._folder, self._documents, self._failed = Path(root).absolute(), documents, False
+        self._plan, self._last, self._lost = plan, -1, []
         self._specs = tuple(map(_in_shards, plan.layout.arrays))
         if attach:
             self._bodies = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
@@ -162,6 +168,7 @@ class AcquireZarrWriter:
                 for _ in range(ahead):
                     self._append(block, blank)
             self._append(block, frame)
+            self._last = max(self._last, *block.frames)
 
     def _append(self, block: Block, frame: NDArray[Any]) -> None:
         try:
@@ -170,6 +177,14 @@ class AcquireZarrWriter:
             self._failed = True
             raise WriteError(f"frame {block.frames[0]}, or one before it: {error}", block.frames[0]) from error
         self._taken[block.array] += 1
+
+    @property
+    def lost(self) -> list[int]:
+        """Numbers of the frames that were taken and are not stored. Asked after a failure, it ends the engine."""
+        if self._failed:
+            with contextlib.suppress(WriteError):
+                self._end()
+        return self._lost
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Raise: this writer cannot read."""
@@ -212,8 +227,13 @@ class AcquireZarrWriter:
         if not _in_time(end, self._folder, self._patience, in_all=self._failed):
             left_alone.set()
             faults.append(TimeoutError(f"acquire-zarr does not end, after {self._patience:g} s of waiting"))
+        self._failed = self._failed or bool(faults)
+        if self._failed:
+            # The engine does not tell which frames it lost, and what it wrote in part stands in the way of readers.
+            for spec in self._specs:
+                remove_torn(self._folder, spec)
+            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
         if faults:
-            self._failed = True
             with contextlib.suppress(OSError):
                 self._publish()
             raise WriteError(f"not all frames could be stored: {faults[0]}") from faults[0]

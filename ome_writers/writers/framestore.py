@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -57,20 +59,49 @@ class FiledFrames:
     They are written and read at their places, not mapped into memory: a full disk is an error that can be caught.
     """
 
-    def __init__(self, paths: Sequence[Path], frame: tuple[int, ...], dtype: str, *, writes: bool = True) -> None:
+    def __init__(
+        self, paths: Sequence[Path], frame: tuple[int, ...], dtype: str, *, writes: bool = True, blank: bool = False
+    ) -> None:
         self.paths, self._shape, self._dtype = paths, frame, np.dtype(dtype).newbyteorder("<")
         self.dtype = np.dtype(dtype)
         self._bytes = int(np.prod(frame)) * self._dtype.itemsize
         self._mode = "rb+" if writes else "rb"
         self._open: dict[int, io.FileIO] = {}
+        self._last: dict[int, int] = {}
+        """The last of the frames of each array that were put."""
+        # Files that are not blank may have frames anywhere.
+        self._before = -1 if blank else sys.maxsize
 
     def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
-        """Write a frame to its place."""
+        """Write a frame to its place.
+
+        Raises
+        ------
+        OSError
+            If the disk fails. The place is blank then.
+        """
         file = self._opened(array)
         file.seek(number * self._bytes)
         rest = np.ascontiguousarray(frame, self._dtype).reshape(-1).view(np.uint8).data
-        while rest.nbytes:
-            rest = rest[file.write(rest) :]
+        try:
+            while rest.nbytes:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._blank(file, number, self._bytes - rest.nbytes, last=number > self._last.get(array, self._before))
+            raise
+        self._last[array] = max(number, self._last.get(array, self._before))
+
+    def _blank(self, file: io.FileIO, number: int, written: int, *, last: bool) -> None:
+        """Take back what was written of a frame."""
+        if last:
+            # Nothing lies behind it. So the room that it took is free again, for the manifest.
+            length = file.seek(0, io.SEEK_END)
+            file.truncate(number * self._bytes)
+            file.truncate(length)
+        else:
+            file.seek(number * self._bytes)
+            file.write(bytes(written))
 
     def frame(self, array: int, number: int) -> NDArray[Any] | None:
         """Return a frame; blank ones are zeros in the file.

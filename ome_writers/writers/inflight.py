@@ -35,7 +35,7 @@ class _Piece:
     future: Future
     nbytes: int
     array: int
-    frame: int | None
+    frames: tuple[int, ...]
     what: str
 
 
@@ -55,6 +55,8 @@ class InFlight:
         """Bytes of pixels on their way."""
         self.failed = False
         """Whether an error has come to light."""
+        self.lost: list[int] = []
+        """Numbers of the frames in blocks that have failed."""
 
     def make_room(self, nbytes: int) -> None:
         """Wait until so many bytes more are within the limit; a block that is larger than that goes alone.
@@ -66,12 +68,23 @@ class InFlight:
         """
         self._settle(lambda _: self.held_bytes + nbytes > self._limit or len(self._pieces) >= _MOST)
 
+    def has_room(self, nbytes: int) -> bool:
+        """Return whether so many bytes more are within the limit, without waiting.
+
+        Raises
+        ------
+        WriteError
+            If any block has failed by now.
+        """
+        self._settle(lambda _: False)
+        return self.held_bytes + nbytes <= self._limit and len(self._pieces) < _MOST
+
     def add(self, future: Future, nbytes: int, block: Block, spec: ArraySpec) -> None:
         """Count a block that has been handed over."""
-        frame = min(block.frames, default=None)
+        frames = tuple(block.frames)
         place = " ".join(f"{name}={index}" for name, index in zip(spec.dimension_names, block.start, strict=False))
-        what = f"{'a block' if frame is None else f'frame {frame}'} ({f'array {spec.path!r} {place}'.strip()})"
-        self._pieces.append(_Piece(future, nbytes, block.array, frame, what))
+        what = f"{f'frame {min(frames)}' if frames else 'a block'} ({f'array {spec.path!r} {place}'.strip()})"
+        self._pieces.append(_Piece(future, nbytes, block.array, frames, what))
         self.held_bytes += nbytes
 
     def wait(self, array: int | None = None) -> None:
@@ -98,8 +111,11 @@ class InFlight:
             error = piece.future.exception()
             self._pieces.remove(piece)
             self.held_bytes -= piece.nbytes
-            if error is not None and fault is None:
-                fault = WriteError(f"{piece.what}: {error}", piece.frame)
+            if error is None:
+                continue
+            self.lost += piece.frames
+            if fault is None:
+                fault = WriteError(f"{piece.what}: {error}", min(piece.frames, default=None))
                 fault.__cause__ = error
         if fault is not None:
             self.failed = True

@@ -1,8 +1,16 @@
-"""Given blocks of a scratch acquisition, this keeps them in memory, and in flat files if that is asked or needed."""
+"""Given blocks of a scratch acquisition, this keeps them in memory, and in flat files if that is asked or needed.
+
+Whether the files will fit on their disk is looked at before anything is made. An acquisition without end is held to its
+first round; when the disk is full later, that is an error of the frame that found it so.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
+import os
 import shutil
 import tempfile
 import weakref
@@ -14,9 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ome_writers.errors import PlanError, Problem
 from ome_writers.formats import ScratchFormat
-from ome_writers.manifest import file_axes, file_name
+from ome_writers.manifest import NOTES, file_axes, file_name, noted
 from ome_writers.plan import Plan
+from ome_writers.records import Record
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import replace_file
 from ome_writers.writers.framestore import FiledFrames, HeldFrames, frame_number, read_frames
@@ -25,7 +35,8 @@ from ome_writers.writers.framestore import FiledFrames, HeldFrames, frame_number
 class ScratchWriter:
     """Keeps arrays in memory; in a temporary folder where they would exceed `max_memory_bytes`; or at the root.
 
-    The temporary folder goes when the writer does. At a root there are flat files and a manifest (see `manifest.py`).
+    The temporary folder goes when the writer does. At a root there are flat files and a manifest (see `manifest.py`),
+    and metadata of frames is in a file as soon as `note` has returned.
 
     Examples
     --------
@@ -56,6 +67,7 @@ class ScratchWriter:
         self._axes: tuple[int, ...] = ()
         self._dtype = ""
         self._format = ScratchFormat()
+        self._notes: io.FileIO | None = None
 
     def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
         """Make room for the arrays.
@@ -64,6 +76,8 @@ class ScratchWriter:
         ------
         MemoryError
             If they exceed `max_memory_bytes`, and neither a root nor `spill_to_disk` is given.
+        OSError
+            If they exceed it, and the disk of temporary files has no room for them.
         """
         if attach and (self._shapes or not root):
             return
@@ -112,6 +126,17 @@ class ScratchWriter:
                 index = tuple(map(int.__add__, block.start, place))
                 self._store.put(block.array, frame_number(index, shape, self._axes), block.data[place])
 
+    def note(self, frame: int, array: int, index: Sequence[int], record: Record, /) -> None:
+        """Append a frame's metadata to a file beside the manifest, which has none of it before the run has ended."""
+        if not self._manifest_too or self.folder is None:
+            return
+        if self._notes is None:
+            self._notes = io.FileIO(self.folder / NOTES, "ab")
+        line = noted(frame, array, index, record)
+        # Not through a buffer: when this returns, the operating system has it.
+        if self._notes.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), NOTES)
+
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return a copy of what is stored."""
         return read_frames(self._store, array, self._shapes[array], self._axes, selection)
@@ -134,10 +159,18 @@ class ScratchWriter:
         """Close the files; all that came stays."""
         if isinstance(self._store, FiledFrames):
             self._store.release()
+        if self._notes is not None:
+            self._notes.close()
+            self._notes = None
+
+    @property
+    def _needed(self) -> int:
+        """Bytes of the arrays as they are now; of those without end, one round."""
+        return sum(map(prod, self._shapes)) * np.dtype(self._dtype).itemsize
 
     def _keep_within_memory(self) -> None:
         """Go over to files in a temporary folder if the arrays as they are now exceed what they may take."""
-        most, needed = self._format.max_memory_bytes, sum(map(prod, self._shapes)) * np.dtype(self._dtype).itemsize
+        most, needed = self._format.max_memory_bytes, self._needed
         if self.folder is not None or needed <= most:
             return
         if not self._format.spill_to_disk:
@@ -145,26 +178,41 @@ class ScratchWriter:
                 f"the arrays take {needed} bytes, more than max_memory_bytes={most}; "
                 "give a root_path or spill_to_disk=True to have them in files"
             )
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if free < needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"the arrays take {needed} bytes, more than max_memory_bytes={most}, "
+                f"and the disk of temporary files has {free} left",
+            )
         folder = Path(tempfile.mkdtemp(prefix="ome-writers-"))
-        store = self._move_to(folder)
+        try:
+            store = self._move_to(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         weakref.finalize(self, _discard, folder, store)
 
     def _move_to(self, folder: Path) -> FiledFrames:
         """Make the files, and put into them what is in memory."""
-        store = self._filed(folder)
-        for array, path in enumerate(store.paths):
-            path.touch(exist_ok=False)
-            store.set_length(array, prod(self._shapes[array][:-2]))
-        if isinstance(self._store, HeldFrames):
-            for array, frames in enumerate(self._store.held):
-                for number, frame in frames.items():
-                    store.put(array, number, frame)
+        store = self._filed(folder, blank=True)
+        try:
+            for array, path in enumerate(store.paths):
+                path.touch(exist_ok=False)
+                store.set_length(array, prod(self._shapes[array][:-2]))
+            if isinstance(self._store, HeldFrames):
+                for array, frames in enumerate(self._store.held):
+                    for number, frame in frames.items():
+                        store.put(array, number, frame)
+        except BaseException:
+            store.release()  # Windows removes no file that is open.
+            raise
         self.folder, self._store = folder, store
         return store
 
-    def _filed(self, folder: Path) -> FiledFrames:
+    def _filed(self, folder: Path, *, blank: bool = False) -> FiledFrames:
         paths = [folder / file_name(array) for array in range(len(self._shapes))]
-        return FiledFrames(paths, self._shapes[0][-2:], self._dtype)
+        return FiledFrames(paths, self._shapes[0][-2:], self._dtype, blank=blank)
 
 
 def _discard(folder: Path, store: FiledFrames) -> None:

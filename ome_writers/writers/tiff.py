@@ -1,8 +1,8 @@
 """OME-TIFF through tifffile: BigTIFF files whose pages lie in the order in which their frames came.
 
-1. Each frame is a page of its own, complete with its directory. Only when all of it has been handed to the operating
-   system does the page before it point to it (see `pagefile.py`). So a file is whole after each frame, and what fails
-   half-way, or is killed, leaves the pages before it as they were.
+1. Each frame is a page of its own, complete with its directory; one that was left out is a blank page (`pages.py`).
+   Only when all of it has been handed to the operating system does the page before it point to it (`pagefile.py`). So a
+   file is whole after each frame, and what fails half-way, or is killed, leaves the pages before it as they were.
 2. A file comes into being with its first page, which carries the OME-XML. The final OME-XML replaces it at `close`.
 3. Few files are open at a time, so that there may be thousands. There are no threads: what fails is raised where it
    fails.
@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -38,6 +40,8 @@ from ome_writers.writers.pagefile import PageFile
 _COMPRESSIONS: Final = {"lzw": "lzw", "zlib": "adobe_deflate", "deflate": "adobe_deflate", "zstd": "zstd"}
 _GAP: Final = 16
 """Bytes between strips that must not touch; keeps pixels aligned."""
+_AT_ONCE: Final = 1024
+"""Rows of the plan that are looked at together."""
 
 
 @define
@@ -63,6 +67,13 @@ class TiffWriter:
         self.capabilities = Capabilities(name="tifffile", formats=frozenset({"ome-tiff"}), ack="append", urls=False)
         self._open_files = open_files
         self._specs: tuple[ArraySpec, ...] = ()
+        self._plan: Plan | None = None
+        self._ahead: deque[tuple[int, int]] = deque()
+        """Number and array of frames that have no page yet, in the order of the plan."""
+        self._seen = 0
+        """Place in the plan of the frame after these."""
+        self._attached = False
+        """Whether the frames up to the next that comes have their pages from an earlier run."""
         self._options: list[dict[str, Any]] = []
         self._folder = Path()
         self._files: dict[str, _File] = {}
@@ -86,7 +97,7 @@ class TiffWriter:
             If anything stands at `root`, unless `attach`.
         """
         _require_codecs(plan)
-        self._specs = plan.layout.arrays
+        self._plan, self._specs = plan, plan.layout.arrays
         path = Path(root)
         if not attach and stands(path):
             raise FileExistsError(f"{root} exists; nothing was written")
@@ -96,6 +107,7 @@ class TiffWriter:
         resolution = _resolution(plan.settings)
         self._options = [_page_options(spec, resolution, in_set=len(paths) > 1) for spec in self._specs]
         if attach:
+            self._attached = True
             for file in self._files.values():
                 file.has_pages = file.pages.has_pages()
                 file.pages.release()
@@ -120,7 +132,26 @@ class TiffWriter:
             If the disk fails. The file ends with the page before.
         """
         for block in blocks:
+            # `pages.py` says which page a frame lies on: those before it that did not come have theirs.
+            while (ahead := self._next_frame())[0] != block.frames[0]:
+                if not self._attached:
+                    self._append(ahead[1], self._blank(ahead[1]))
+                self._ahead.popleft()
+            self._attached = False
             self._append(block.array, block.data.reshape(block.data.shape[-2:]))
+            self._ahead.popleft()
+
+    def _next_frame(self) -> tuple[int, int]:
+        """Return number and array of the planned frame after those that have a page."""
+        if not self._ahead and self._plan:
+            rows = self._plan.rows(self._seen, min(self._seen + _AT_ONCE, self._plan.frames or sys.maxsize))
+            self._ahead.extend(zip(rows["frame"].tolist(), rows["array"].tolist(), strict=True))
+            self._seen += len(rows)
+        return self._ahead[0]
+
+    def _blank(self, array: int) -> NDArray[Any]:
+        spec = self._specs[array]
+        return np.full(block_shape(spec, "frame")[-2:], spec.fill_value, spec.dtype)
 
     def _append(self, array: int, frame: NDArray[Any]) -> None:
         name = self._specs[array].path
@@ -216,13 +247,17 @@ class TiffWriter:
             file.pages.set_comment(document.body.encode())
 
     def close(self, documents: Documents, /) -> None:
-        """Replace the documents; a file to which no frame came gets a page of the fill value, so that it is a TIFF."""
+        """Replace the documents. Files get the blank pages that they need, and one without any page, to be a TIFF."""
         try:
-            self._take(documents)
-            for array, spec in enumerate(self._specs):
-                if not self._files[spec.path].has_pages:
-                    shape = block_shape(spec, "frame")[-2:]
-                    self._append(array, np.full(shape, spec.fill_value, spec.dtype))
+            self._take(documents, place=False)
+            try:
+                wanted = {document.path: document.blank_pages for document in documents if document.kind == "comment"}
+                for array, spec in enumerate(self._specs):
+                    empty = not self._files[spec.path].has_pages
+                    for _ in range(max(wanted.pop(spec.path, 0), empty)):
+                        self._append(array, self._blank(array))
+            finally:
+                self._take(documents)
         finally:
             self.abort()
 

@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,8 +43,8 @@ from ome_writers.writers.zarrtree import (
     cells,
     document_file,
     filled_up,
-    first_shape,
     folders_beyond,
+    grid,
     ranges,
     whole,
 )
@@ -109,7 +111,7 @@ class ZarrWriter:
             return
         if stands(self._folder) if self._folder else not sync(self._store.is_empty("")):
             raise FileExistsError(f"{root} exists; nothing was written")
-        self._shapes = [first_shape(spec) for spec in self._specs]
+        self._shapes = list(plan.first_shapes)
         self._ends = [(0,) * len(spec.shape) for spec in self._specs]
         self._put([*map(document_file, documents), *map(array_file, self._specs, self._shapes)])
 
@@ -167,9 +169,21 @@ class ZarrWriter:
             if extent != pixels.shape:
                 pixels = filled_up(pixels, extent, spec.fill_value)
             where = tuple(slice(first, first + size) for first, size in zip(start, extent, strict=True))
-            self._array(block.array).set_basic_selection(where, pixels)
+            try:
+                self._array(block.array).set_basic_selection(where, pixels)
+            except BaseException:
+                if ends is not None:
+                    self._remove(spec, where)
+                raise
             if ends is not None:
                 self._ends[block.array] = tuple(map(max, ends, stop))
+
+    def _remove(self, spec: ArraySpec, where: Sequence[slice]) -> None:
+        """Remove what was stored of a block: part of a chunk stands in the way of readers, no chunk reads as blank."""
+        steps = zip(where, grid(spec), strict=True)
+        for cell in product(*(range(part.start // step, part.stop // step) for part, step in steps)):
+            with contextlib.suppress(Exception):  # what went wrong before is on its way to the caller
+                sync(self._store.delete("/".join(map(str, (spec.path, "c", *cell)))))
 
     def _array(self, number: int) -> zarr.Array[Any]:
         array = self._arrays.get(number)

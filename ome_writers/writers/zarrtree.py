@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.documents import Document
-from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.layout import ArraySpec
 from ome_writers.zarrjson import array_json, encode_json, group_json
 
 Shape = tuple[int, ...]
@@ -35,11 +35,6 @@ def document_file(document: Document) -> tuple[str, bytes]:
         key = f"{document.path}/zarr.json" if document.path else "zarr.json"
         return key, encode_json(group_json(document.body))
     return document.path, document.body.encode()
-
-
-def first_shape(spec: ArraySpec) -> Shape:
-    """Return the shape that an array begins with: along an axis without end that of a shard (or chunk)."""
-    return tuple(size or block for size, block in zip(spec.shape, block_shape(spec, "shard"), strict=True))
 
 
 def grid(spec: ArraySpec) -> Shape:

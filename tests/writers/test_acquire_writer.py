@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import sleep
@@ -20,51 +19,19 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 import ome_writers as ow
-from ome_writers.documents import documents
-from ome_writers.run import Run
 from ome_writers.testing import expected_arrays, frame_pixels
+from ome_writers.testing.runs import begun, run_through, zarr_runs
+from ome_writers.testing.runs import files_below as files
+from ome_writers.testing.runs import zarr_plan as plan_of
 from ome_writers.writer import choose_writer, unmet
 from ome_writers.writers.acquire import AcquireZarrWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
 
-STAMP = ow.Stamp(datetime(2026, 11, 22, tzinfo=UTC), tuple(f"0b6c1d1e-3f0a-4c2e-9a3e-{n:012}" for n in range(9)))
 FINAL = ow.Document("", "group", {"said": "complete"})
-WELLS = [
-    ow.Position(name="a", plate_row="A", plate_column="1"),
-    ow.Position(name="b", plate_row="A", plate_column="1"),
-    ow.Position(name="c", plate_row="B", plate_column="2"),
-]
-PLATE = ow.Plate(row_names=["A", "B"], column_names=["1", "2"])
-Frames = Sequence[NDArray[Any] | None]
-
-
-def plan_of(sizes: dict[str, Any], *, chunks: Any = None, shards: Any = None, **settings: Any) -> ow.Plan:
-    dims = ow.dims_from_standard_axes(sizes, chunk_shapes=chunks, shard_shapes=shards)
-    return ow.compile(ow.AcquisitionSettings(root_path="a.zarr", dimensions=dims, **({"dtype": "uint16"} | settings)))
 
 
 def frames_of(number: int, missing: Sequence[int] = (), dtype: str = "uint16") -> list[NDArray[Any] | None]:
     return [None if n in missing else frame_pixels(n, (6, 5), dtype) for n in range(number)]
-
-
-def begun(writer: Any, root: Path, plan: ow.Plan) -> Run:
-    run = Run(plan, writer, str(root), STAMP)
-    writer.open(str(root), plan, documents(plan, STAMP, ow.Outcome(writer=writer.capabilities.name, root=str(root))))
-    return run
-
-
-def run_through(writer: Any, root: Path, plan: ow.Plan, frames: Frames) -> ow.Outcome:
-    """Run frames through a writer at a known time; all of them lie in one buffer when they are handed over."""
-    run = begun(writer, root, plan)
-    buffer = np.empty(plan.layout.arrays[0].shape[-2:], plan.settings.dtype)
-    for frame in frames:
-        if frame is None:
-            run.skip()
-        else:
-            buffer[:] = frame
-            run.take(buffer)
-            buffer[:] = 0
-    return run.close()
 
 
 def stored(root: Path, path: str = "0") -> NDArray[Any]:
@@ -75,36 +42,14 @@ def stored(root: Path, path: str = "0") -> NDArray[Any]:
     return found
 
 
-def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-RUNS: dict[str, tuple[ow.Plan, int, set[int]]] = {
-    # a plan, how many frames come to it, and which of them do not
-    "single": (plan_of({"t": 3, "c": 2, "y": 6, "x": 5}), 6, set()),
-    "no axes": (plan_of({"y": 6, "x": 5}), 1, set()),
-    "positions": (plan_of({"t": 3, "p": 2, "c": ["DAPI", "GFP"], "y": 6, "x": 5}), 12, set()),
-    "plate": (plan_of({"t": 2, "p": WELLS, "y": 6, "x": 5}, plate=PLATE), 6, set()),
-    "chunk over frames": (plan_of({"t": 5, "c": 3, "y": 6, "x": 5}, chunks={"t": 2, "c": 2, "y": 4}), 15, set()),
-    "shards": (plan_of({"t": 5, "z": 4, "y": 6, "x": 5}, chunks={"y": 3}, shards={"t": 2, "z": 4, "y": 2}), 20, set()),
-    "unbounded": (plan_of({"t": None, "p": 2, "c": 2, "y": 6, "x": 5}, chunks={"t": 3}), 17, set()),
-    "skipped": (plan_of({"t": 6, "c": 2, "y": 6, "x": 5}, chunks={"t": 3}), 12, {0, 3, 4, 11}),
-    "skipped at the end": (plan_of({"t": None, "c": 2, "y": 6, "x": 5}, chunks={"t": 3}), 20, {*range(7, 20)}),
-    "stopped": (plan_of({"t": 9, "p": 2, "z": 2, "y": 6, "x": 5}, chunks={"t": 2}, shards={"t": 2}), 14, {2}),
-    "one position only": (plan_of({"p": 3, "t": 4, "y": 6, "x": 5}), 5, set()),
-    "nothing came": (plan_of({"t": None, "c": 2, "y": 6, "x": 5}, shards={"t": 4}), 0, set()),
-    "reordered": (plan_of({"t": 3, "z": 3, "c": 2, "y": 6, "x": 5}, shards={"z": 2, "c": 2}), 18, {5}),
-}
-
-
 def test_it_is_a_writer() -> None:
     assert isinstance(AcquireZarrWriter(), ow.Writer)
     assert type(choose_writer(plan_of({"t": 2, "y": 8, "x": 8}, format="acquire-zarr"))) is AcquireZarrWriter
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", zarr_runs())
 def test_pixels_are_where_loops_put_them_and_documents_are_those_of_tensorstore(tmp_path: Path, name: str) -> None:
-    plan, number, missing = RUNS[name]
+    plan, number, missing = zarr_runs()[name]
     frames = frames_of(number, [*missing])
     outcome = run_through(AcquireZarrWriter(), tmp_path / "a", plan, frames)
     assert (outcome.cursor, outcome.missing.tolist()) == (number, sorted(missing))
@@ -197,7 +142,7 @@ def test_it_says_that_it_cannot_go_back(tmp_path: Path, plan: ow.Plan, first: st
 @pytest.mark.parametrize(
     "plan",
     [
-        *(plan for plan, _, _ in RUNS.values()),
+        *(plan for plan, _, _ in zarr_runs().values()),
         loops("p", "t", "z"),
         loops("t", "p", snake=["p"]),
         loops("t", "z", "c"),

@@ -72,8 +72,10 @@ def test_of_several_errors_the_first_is_told() -> None:
     flight = InFlight(limit=10**9)
     for frame in (3, 4):
         flight.add(Slow(OSError(f"number {frame}")), 1, block(frame), SPEC)
+    assert flight.lost == []
     with pytest.raises(ow.WriteError, match="number 3"):
         flight.wait()
+    assert flight.lost == [3, 4]
     flight.wait()
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +18,20 @@ from numpy.typing import NDArray
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 
 import ome_writers as ow
-from ome_writers.documents import documents
-from ome_writers.run import Run
 from ome_writers.testing import expected_arrays, frame_pixels
+from ome_writers.testing.runs import files_below as files
+from ome_writers.testing.runs import random_pixels as pixels
+from ome_writers.testing.runs import run_through, zarr_runs
+from ome_writers.testing.runs import whole_blocks as blocks
+from ome_writers.testing.runs import zarr_plan as plan_of
 from ome_writers.writer import choose_writer, unmet
 from ome_writers.writers.tensorstore import TensorStoreWriter
 from ome_writers.writers.zarr_python import ZarrsWriter, ZarrWriter
 
 GROUP = ow.Document("", "group", {"said": "running"})
 FINAL = ow.Document("", "group", {"said": "complete"})
-STAMP = ow.Stamp(datetime(2026, 11, 22, tzinfo=UTC), tuple(f"0b6c1d1e-3f0a-4c2e-9a3e-{n:012}" for n in range(9)))
 WRITERS = [ZarrWriter, ZarrsWriter]
 EACH = pytest.mark.parametrize("make", WRITERS)
-WELLS = [
-    ow.Position(name="a", plate_row="A", plate_column="1"),
-    ow.Position(name="b", plate_row="A", plate_column="1"),
-    ow.Position(name="c", plate_row="B", plate_column="2"),
-]
-PLATE = ow.Plate(row_names=["A", "B"], column_names=["1", "2"])
-
-
-def plan_of(sizes: dict[str, Any], *, chunks: Any = None, shards: Any = None, **settings: Any) -> ow.Plan:
-    dims = ow.dims_from_standard_axes(sizes, chunk_shapes=chunks, shard_shapes=shards)
-    return ow.compile(ow.AcquisitionSettings(root_path="a.zarr", dimensions=dims, **({"dtype": "uint16"} | settings)))
-
-
-def pixels(shape: tuple[int, ...], dtype: str = "uint16") -> NDArray[Any]:
-    numbers = np.random.default_rng(0).integers(1, 200, shape)
-    return (numbers % 2 == 0) if dtype == "bool" else numbers.astype(dtype)
-
-
-def blocks(plan: ow.Plan, array: int, data: NDArray[Any]) -> Iterator[ow.Block]:
-    """Yield the whole blocks of an array, all in one buffer that is overwritten after each."""
-    spec = plan.layout.arrays[array]
-    grid = (spec.shard_shape or spec.chunk_shape)[:-2]
-    buffer = np.empty((*grid, *data.shape[-2:]), data.dtype)
-    for start in product(*(range(0, size, step) for size, step in zip(data.shape, grid, strict=False))):
-        piece = data[tuple(slice(first, first + step) for first, step in zip(start, grid, strict=True))]
-        block = buffer.reshape(-1)[: piece.size].reshape(piece.shape)
-        block[:] = piece
-        yield ow.Block((start[0],), array, start, block)
-        buffer[:] = 0
 
 
 def opened(make: Any, root: object, plan: ow.Plan) -> Any:
@@ -75,43 +45,8 @@ def stored(root: Path, path: str = "0") -> NDArray[Any]:
     return np.asarray(ts.open(spec).result().read().result())
 
 
-def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def chunk_files(folder: Path) -> set[str]:
     return files(folder).keys() - {"zarr.json"}
-
-
-def run_through(writer: Any, root: Path, plan: ow.Plan, frames: Sequence[NDArray[Any] | None]) -> ow.Outcome:
-    """Run frames through a writer at a known time; all of them lie in one buffer when they are handed over."""
-    run = Run(plan, writer, str(root), STAMP)
-    writer.open(str(root), plan, documents(plan, STAMP, ow.Outcome(writer=writer.capabilities.name, root=str(root))))
-    buffer = np.empty(plan.layout.arrays[0].shape[-2:], plan.settings.dtype)
-    for frame in frames:
-        if frame is None:
-            run.skip()
-        else:
-            buffer[:] = frame
-            run.take(buffer)
-            buffer[:] = 0
-    return run.close()
-
-
-RUNS: dict[str, tuple[ow.Plan, int, set[int]]] = {
-    # a plan, how many frames come to it, and which of them do not
-    "single": (plan_of({"t": 3, "c": 2, "y": 6, "x": 5}), 6, set()),
-    "no axes": (plan_of({"y": 6, "x": 5}), 1, set()),
-    "positions": (plan_of({"t": 3, "p": 2, "c": ["DAPI", "GFP"], "y": 6, "x": 5}), 12, set()),
-    "plate": (plan_of({"t": 2, "p": WELLS, "y": 6, "x": 5}, plate=PLATE), 6, set()),
-    "chunk over frames": (plan_of({"t": 5, "c": 3, "y": 6, "x": 5}, chunks={"t": 2, "c": 2, "y": 4}), 15, set()),
-    "shards": (plan_of({"t": 5, "z": 4, "y": 6, "x": 5}, chunks={"y": 3}, shards={"t": 2, "z": 4, "y": 2}), 20, set()),
-    "unbounded": (plan_of({"t": None, "p": 2, "c": 2, "y": 6, "x": 5}, chunks={"t": 3}), 17, set()),
-    "skipped": (plan_of({"t": 6, "c": 2, "y": 6, "x": 5}, chunks={"t": 3}), 12, {0, 3, 4, 11}),
-    "stopped": (plan_of({"t": 9, "p": 2, "z": 2, "y": 6, "x": 5}, chunks={"t": 2}, shards={"t": 2}), 14, {2}),
-    "nothing came": (plan_of({"t": None, "c": 2, "y": 6, "x": 5}, shards={"t": 4}), 0, set()),
-    "reordered": (plan_of({"t": 3, "z": 3, "c": 2, "y": 6, "x": 5}, shards={"z": 2, "c": 2}), 18, {5}),
-}
 
 
 @EACH
@@ -120,11 +55,11 @@ def test_it_is_a_writer(make: Any) -> None:
 
 
 @EACH
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", zarr_runs())
 def test_pixels_are_where_loops_put_them_and_documents_are_those_of_tensorstore(
     tmp_path: Path, name: str, make: Any
 ) -> None:
-    plan, number, missing = RUNS[name]
+    plan, number, missing = zarr_runs()[name]
     frames = [None if n in missing else frame_pixels(n, (6, 5), "uint16") for n in range(number)]
     outcome = run_through(make(), tmp_path / "a", plan, frames)
     assert (outcome.cursor, outcome.missing.tolist()) == (number, sorted(missing))
@@ -262,7 +197,7 @@ def test_arrays_of_others_follow_their_own_configuration(tmp_path: Path, path: s
 def test_growing_is_seen_by_others(tmp_path: Path, make: Any) -> None:
     plan = plan_of({"t": None, "c": 2, "y": 4, "x": 5}, chunks={"t": 3})
     writer, data = opened(make, tmp_path / "a", plan), pixels((8, 2, 4, 5))
-    assert stored(tmp_path / "a").shape == (3, 2, 4, 5)
+    assert stored(tmp_path / "a").shape == plan.first_shapes[0]
     for t in (0, 3, 6):
         writer.resize(0, (t + 3, 2, 4, 5))
         block = np.zeros((3, 2, 4, 5), "uint16")

@@ -1,0 +1,87 @@
+"""Given the folder of a dataset whose disk has failed, this answers: which shards are whole, which frames are lost?
+
+A shard is whole if its index (at its end, with a checksum, zarr v3's `sharding_indexed`) can be read and what it names
+lies within the file. What is not whole goes: with it readers would fail on the whole array, without it they find the
+fill value there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ome_writers.checksum import crc32c
+from ome_writers.layout import ArraySpec
+from ome_writers.plan import Plan
+from ome_writers.writers.zarrtree import Shape, cells, grid
+
+_STRETCH: Final = 65_536
+"""Rows of a plan that are looked at together."""
+_ABSENT: Final = 2**64 - 1
+
+
+def is_whole(path: Path, chunks: int) -> bool:
+    """Return whether a file is a whole shard of so many chunks."""
+    length = 16 * chunks + 4
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(-length, os.SEEK_END)
+            tail = file.read(length)
+    except OSError:  # also: there are not so many bytes
+        return False
+    entries, checksum = tail[:-4], int.from_bytes(tail[-4:], "little")
+    places = np.frombuffer(entries, "<u8").reshape(-1, 2)
+    there = places[(places != _ABSENT).any(axis=1)]
+    fits = (there <= size).all() and (there.sum(axis=1) <= size).all()
+    return bool(fits) and crc32c(entries) == checksum
+
+
+def remove_torn(folder: Path, spec: ArraySpec) -> None:
+    """Remove the files of an array that are no whole shards."""
+    chunks = _chunks(spec)
+    for above, _, names in os.walk(folder / spec.path / "c"):
+        for name in names:
+            if not is_whole(Path(above, name), chunks):
+                with contextlib.suppress(OSError):
+                    Path(above, name).unlink()
+
+
+def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int) -> list[int]:
+    """Return the frames, up to number `last`, that do not lie in whole shards. Costs all rows up to there."""
+    lost: list[int] = []
+    whole = cache(is_whole)
+    start, came = 0, True
+    while came and start != plan.frames:
+        stop = start + _STRETCH if plan.frames is None else min(start + _STRETCH, plan.frames)
+        rows = plan.rows(start, stop)
+        rows, came, start = rows[rows["frame"] <= last], bool((rows["frame"] <= last).any()), stop
+        for array in np.unique(rows["array"]).tolist():
+            spec, mine = specs[array], rows[rows["array"] == array]
+            at = mine["index"] // np.array(grid(spec)[:-2], np.int64)
+            places = list(map(tuple, at.tolist()))
+            gone = {
+                place
+                for place in set(places)
+                if not all(whole(path, _chunks(spec)) for path in _files(folder, spec, place))
+            }
+            lost += [frame for frame, place in zip(mine["frame"].tolist(), places, strict=True) if place in gone]
+    return lost
+
+
+def _chunks(spec: ArraySpec) -> int:
+    return prod(map(int.__floordiv__, grid(spec), spec.chunk_shape))
+
+
+def _files(folder: Path, spec: ArraySpec, place: Shape) -> list[Path]:
+    """Return the files that hold the frames at a place in the grid of shards."""
+    frame = cells(tuple(size or 1 for size in spec.shape), spec)[-2:]
+    return [folder.joinpath(spec.path, "c", *map(str, (*place, *yx))) for yx in product(*map(range, frame))]

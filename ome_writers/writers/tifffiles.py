@@ -1,0 +1,272 @@
+"""Given the placement of an OME-TIFF dataset, this keeps its files whole: directories, OME-XML, and their end.
+
+1. A file comes into being with the directories of its pages and its OME-XML, at full length. Its pixels read as zeros.
+2. A new OME-XML never overwrites the one in force: it is written beside it, and then its length and its place are set
+   with one write of 16 bytes. So a reader, or whoever kills the process, finds one of the two.
+3. A block of pages is written behind the end of a file, and then the last directory before it points to it.
+4. At the end the directories that no one refers to are cut off, and what was reserved and not used. If the pages that
+   are left do not lie in the order of the images, the file gets new directories, in which they do; one write of 8 bytes
+   brings these and their OME-XML into force.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from math import prod
+from pathlib import Path
+from typing import Final
+
+from attrs import define
+
+from ome_writers.cuts import Head
+from ome_writers.placement_tiff import TiffPlacement
+from ome_writers.tiffpages import HEADER, description_at
+from ome_writers.writers.placed import PlacedFiles, get, put
+
+Shapes = Sequence[tuple[int, ...]]
+
+_FIRST: Final = 8
+"""Where a file says where its first directory is."""
+_SLACK: Final = 4096
+"""So few bytes are not worth moving or cutting anything."""
+
+
+@define
+class _Standing:
+    """A file as it stands."""
+
+    number: int
+    directory: int
+    """Where its first directory begins."""
+    count: int
+    """Bytes of its OME-XML."""
+    text: int
+    """Where that begins."""
+    blocks: int
+    """How many blocks of pages there are."""
+    end: int
+    """Behind this there is nothing but the OME-XML."""
+
+
+class TiffFiles:
+    """The files of an OME-TIFF dataset, by number."""
+
+    def __init__(self, root: Path, placement: TiffPlacement, *, most_open: int = 64) -> None:
+        self._placement = placement
+        self._files = PlacedFiles(root, most_open=most_open)
+        self._keys = placement.plan.layout.files
+        self._standing: dict[int, _Standing] = {}
+
+    def create(self, number: int, text: bytes) -> None:
+        """Make a file with all its pages, whose OME-XML is `text`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made. Then there is none.
+        """
+        placement, data, size = self._placement, _stored(text), self._placement.size(number)
+        room, length = placement.room(number)
+        at = room if len(data) <= length else size
+        entry = description_at(placement.page(number)), struct.pack("<QQ", len(data), at)
+        head: Head
+        if (whole := placement.whole_head(number)) is None:
+            head = chain(placement.head(number), (entry, (at, data)))
+        else:
+            where = slice(entry[0], entry[0] + 16)
+            made = bytearray(whole)
+            made[where] = entry[1]
+            # What follows each other is written at once: there may be a thousand files.
+            head = ((0, bytes(made) + data),) if at == len(made) else ((0, bytes(made)), (at, data))
+        self._files.create(self._keys[number], max(size, at + len(data)), head)
+        self._standing[number] = _Standing(number, len(HEADER), len(data), at, 1, size)
+
+    def open(self, number: int) -> int:
+        """Return the descriptor of a file, which may be closed when another one is opened."""
+        return self._files.open(self._keys[number])
+
+    # ── OME-XML ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def say(self, number: int, text: bytes, shapes: Shapes = ()) -> None:
+        """Replace the OME-XML of a file, and with it nothing else; `shapes` are those that its images were left with.
+
+        Raises
+        ------
+        OSError
+            If the disk fails or is full. The one before is in force.
+        """
+        file, data = self._stands(number, shapes), _stored(text)
+        at = self._beside(file, len(data))
+        put(self.open(number), data, at)
+        self._refer(file, len(data), at)
+
+    def _refer(self, file: _Standing, count: int, at: int) -> None:
+        """Bring an OME-XML into force."""
+        entry = description_at(self._placement.page(file.number), file.directory)
+        put(self.open(file.number), struct.pack("<QQ", count, at), entry)
+        file.count, file.text = count, at
+
+    def _beside(self, file: _Standing, size: int) -> int:
+        """Return a place for so many bytes that nothing in force takes up."""
+        room, length = self._placement.room(file.number)
+        after = _even(file.text + file.count)
+        for at, stop in ((room, room + length), (after, room + length), (file.end, None)):
+            in_room = stop is None or (room <= at and at + size <= stop)
+            if in_room and (at + size <= file.text or at >= after):
+                return at
+        return max(after, file.end)
+
+    # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def grow(self, number: int, rounds: int) -> None:
+        """Add blocks of pages until there is room for so many rounds of the axis without end.
+
+        Raises
+        ------
+        OSError
+            If the disk fails or is full. Then there are fewer, and the file is whole.
+        """
+        file, placement = self._stands(number), self._placement
+        while file.blocks <= placement.block_at(number, rounds):
+            opened, end = self.open(number), placement.size(number, file.blocks)
+            if file.end < end and file.text + file.count > file.end:
+                self._move_text(file, end)
+            for at, data in placement.head(number, file.blocks):
+                put(opened, data, at)
+            if os.fstat(opened).st_size < end:
+                os.ftruncate(opened, end)
+            at, table = placement.link(number, file.blocks)
+            put(opened, struct.pack("<Q", table), at)
+            file.blocks, file.end = file.blocks + 1, end
+
+    def _move_text(self, file: _Standing, at: int) -> None:
+        opened = self.open(file.number)
+        put(opened, get(opened, file.count, file.text), at)
+        self._refer(file, file.count, at)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def finish(self, number: int, text: bytes, shapes: Shapes) -> None:
+        """Leave a file with the pages of images of these shapes, and with its final OME-XML.
+
+        Raises
+        ------
+        OSError
+            If the disk fails or is full. The file is whole.
+        """
+        file, placement = self._stands(number), self._placement
+        if not placement.in_order(number, shapes):
+            self._rearrange(file, text, shapes)
+            return
+        # First what refers to fewer pages, then fewer pages.
+        self.say(number, text)
+        pages = sum(prod(shape[:-2]) for shape in shapes)
+        if pages < placement.page_count(number, file.blocks - 1):
+            put(self.open(number), bytes(8), placement.next_at(number, pages - 1))
+        file.end = _even(placement.pixels_end(number, shapes))
+        if file.end + file.count <= file.text - _SLACK:
+            self._move_text(file, file.end)
+        self._cut(file)
+
+    def _rearrange(self, file: _Standing, text: bytes, shapes: Shapes) -> None:
+        number, placement, data = file.number, self._placement, _stored(text)
+        opened, size = self.open(number), placement.compact_bytes(number, shapes)
+        end = _even(placement.pixels_end(number, shapes))
+        # Where nothing is in the way; and then, once the other directories are dead, where the pixels end.
+        for begin in (_even(max(file.end, file.text + file.count)), end):
+            if begin == end and file.directory - end < size + len(data) + _SLACK:
+                break
+            for at, directories in placement.compact(number, shapes, begin):
+                put(opened, directories, at)
+            put(opened, data, begin + size)
+            entry = description_at(placement.page(number), begin)
+            put(opened, struct.pack("<QQ", len(data), begin + size), entry)
+            put(opened, struct.pack("<Q", begin), _FIRST)
+            file.directory, file.count, file.text, file.end = begin, len(data), begin + size, begin + size
+        self._cut(file)
+
+    def _cut(self, file: _Standing) -> None:
+        """Take from a file what lies behind all that is in force."""
+        opened, end = self.open(file.number), max(file.end, file.text + file.count)
+        if os.fstat(opened).st_size > end:
+            # Some systems refuse this while a reader has mapped the file. It is good as it is.
+            with contextlib.suppress(OSError):
+                os.ftruncate(opened, end)
+
+    # ── files that were there before ────────────────────────────────────────────────────────────────────────────────
+
+    def _stands(self, number: int, shapes: Shapes = ()) -> _Standing:
+        """Return what is to be known of a file; if need be, look."""
+        if number in self._standing:
+            return self._standing[number]
+        opened, placement = self.open(number), self._placement
+        (directory,) = struct.unpack("<Q", get(opened, 8, _FIRST))
+        count, text = struct.unpack("<QQ", get(opened, 16, description_at(placement.page(number), directory)))
+        blocks = 1
+        while blocks < placement.block_count(number) and any(get(opened, 8, placement.link(number, blocks)[0])):
+            blocks += 1
+        room, length = placement.room(number)
+        if directory != len(HEADER):
+            end = directory + placement.compact_bytes(number, shapes) if shapes else text
+        elif shapes:
+            end = _even(placement.pixels_end(number, shapes))
+        else:
+            end = text if text >= room + length else _even(os.fstat(opened).st_size)
+        self._standing[number] = _Standing(number, directory, count, text, blocks, end)
+        return self._standing[number]
+
+    def revive(self, number: int) -> None:
+        """Give a file that was finished all its planned pages again, so that it can be continued.
+
+        Raises
+        ------
+        OSError
+            If the disk fails or is full. The file is whole.
+        """
+        file, placement = self._stands(number), self._placement
+        opened, planned = self.open(number), placement.size(number, file.blocks - 1)
+        # What stands behind the pixels stands where more of them belong.
+        behind = [place for place in (file.text, file.directory) if place >= sum(placement.room(number))]
+        size = os.fstat(opened).st_size
+        if file.text in behind:
+            self._move_text(file, _even(max(planned, size)))
+        if size < planned:
+            os.ftruncate(opened, planned)
+        for block in reversed(range(file.blocks)):
+            for at, data in placement.head(number, block):
+                made = bytearray(data)
+                if at == len(HEADER):
+                    where = description_at(placement.page(number)) - at
+                    made[where : where + 16] = struct.pack("<QQ", file.count, file.text)
+                if at:
+                    put(opened, made, at)
+            if block + 1 < file.blocks:
+                at, table = placement.link(number, block + 1)
+                put(opened, struct.pack("<Q", table), at)
+        put(opened, struct.pack("<Q", len(HEADER)), _FIRST)
+        for place in behind:
+            put(opened, bytes(max(0, min(size, planned) - place)), place)
+        file.directory, file.end = len(HEADER), planned
+
+    # ── all files ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def sync(self) -> None:
+        """Return when all that was written since the last time has reached the device."""
+        self._files.sync()
+
+    def close(self) -> None:
+        """Close all files."""
+        self._files.close()
+
+
+def _stored(text: bytes) -> bytes:
+    """Return a text as TIFF wants it; one of 8 bytes or fewer would have to stand in the directory itself."""
+    return text.ljust(8) + b"\0"
+
+
+def _even(at: int) -> int:
+    return -(-at // 16) * 16
