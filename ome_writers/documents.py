@@ -8,8 +8,8 @@ OME-Zarr and OME-TIFF say things stands in `ngff.py` and `omexml.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
 import numpy as np
 from attrs import Factory, field, frozen
@@ -124,3 +124,35 @@ def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Seque
     from ome_writers.manifest import scratch_documents
 
     return scratch_documents(plan, outcome)
+
+
+_MOST_PLANES: Final = 300_000
+"""Documents of so many planes are not made only to see how long they are."""
+_PLANE_BYTES: Final = 190
+"""Bytes of OME-XML for a plane in a set of files."""
+
+
+def document_bytes(plan: Plan) -> int:
+    """Return about how many bytes the OME-XML of an OME-TIFF dataset will have at the end, in all files together.
+
+    In a set whose files each tell of all, that may be more than the pixels. What comes with frames is not counted.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, OmeTiffFormat, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"p": [str(name) for name in range(100)], "t": 50, "y": 8, "x": 8})
+    >>> settings = AcquisitionSettings(root_path="a.ome.tiff", dtype="uint8", dimensions=dims)
+    >>> 50e6 < document_bytes(compile(settings)) < 200e6
+    True
+    >>> from attrs import evolve
+    >>> document_bytes(compile(evolve(settings, format=OmeTiffFormat(multi_file_metadata="master-tiff")))) < 2e6
+    True
+    """
+    files = len(plan.layout.files)
+    told = files if getattr(plan.settings.format, "multi_file_metadata", None) == "redundant" else 1
+    if (plan.frames or 0) > _MOST_PLANES:
+        return told * (plan.frames or 0) * _PLANE_BYTES
+    stamp = Stamp(datetime(2000, 1, 1, tzinfo=UTC), (f"{0:032}0000",) * (files + 1))
+    # While the run lasts, each file of such a set tells of itself only.
+    each = documents(plan, stamp, Outcome(placed=True))
+    return told * sum(len(document.body.encode()) for document in each)

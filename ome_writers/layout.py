@@ -185,8 +185,7 @@ def lay_out(settings: AcquisitionSettings) -> Layout:
             shard_shape=shard,
             codec=codec,
             fill_value=0,
-            # Compressed chunks are appended as they come, and the index is kept current; else all offsets are known.
-            index_location=("start" if codec else "end") if shard else None,
+            index_location="end" if shard else None,
         )
         for image, (indices, path) in enumerate(zip(combinations, paths, strict=True))
     )

@@ -15,6 +15,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from ome_writers.assembly import peak_bytes
 from ome_writers.casts import is_url
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
@@ -82,7 +83,8 @@ class Capabilities:
     readable: bool = False
     """Whether `read` works while the run lasts."""
     positioned: bool = False
-    """Whether each frame goes to the place on disk that `place` names. Then `unit` is left to `unit_for`."""
+    """Whether each frame goes to the place on disk that `place` names. Then `unit_for` says what the unit is; and where
+    that is no frame, `ack` is `"block"`, and bytes may be in flight."""
     atomic_replace: bool = False
     """Whether documents are replaced as a whole, so that no reader sees half of one."""
     ack: Literal["append", "block", "close"] = "block"
@@ -216,6 +218,38 @@ def unit_for(plan: Plan, capabilities: Capabilities) -> Unit:
     from ome_writers.placement import best_unit
 
     return best_unit(plan)
+
+
+def ack_for(plan: Plan, capabilities: Capabilities) -> str:
+    """Return when a frame is out of the reach of a dying process: see `Capabilities.ack`.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 8, "y": 8, "x": 8})
+    >>> direct = Capabilities(name="mine", formats=frozenset({"ome-zarr"}), positioned=True, ack="append")
+    >>> settings = AcquisitionSettings(root_path="a.zarr", dtype="uint8", dimensions=dims, compression="gzip")
+    >>> ack_for(compile(settings), direct)
+    'block'
+    """
+    held = capabilities.positioned and unit_for(plan, capabilities) != "frame"
+    return "block" if plan.settings.buffer_bytes or held else capabilities.ack
+
+
+def peak_bytes_for(plan: Plan, capabilities: Capabilities) -> int:
+    """Return the most memory that the pixels of a run take: in open blocks, in the ring, and on their way to the disk.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 8, "y": 8, "x": 8}, chunk_shapes={"t": 4})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> peak_bytes_for(plan, Capabilities(name="mine", formats=frozenset({"ome-zarr"}), unit="chunk"))
+    256
+    """
+    unit = unit_for(plan, capabilities)
+    held = 0 if capabilities.positioned and unit == "frame" else capabilities.in_flight_bytes
+    return peak_bytes(plan, unit) + held + plan.settings.buffer_bytes
 
 
 def grows_in_steps(plan: Plan, capabilities: Capabilities) -> bool:

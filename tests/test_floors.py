@@ -19,7 +19,7 @@ FLOORS = (
     ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
     [
         *["order", "layout", "selection", "growth", "plan", "assembly"],
-        *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffpages"],
+        *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
@@ -34,7 +34,7 @@ FLOORS = (
         *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
         *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
         *[f"writers.{name}" for name in ("framestore", "scratch")],
-        *[f"writers.{name}" for name in ("direct", "direct_zarr", "placed", "zarrfolder")],
+        *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "placed", "zarrfolder")],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],

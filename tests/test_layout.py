@@ -106,10 +106,3 @@ def test_shards_are_whole_chunks() -> None:
     settings = ow.AcquisitionSettings(root_path="a.zarr", dtype="uint8", dimensions=dims)
     array = ow.compile(settings).layout.arrays[0]
     assert (array.chunk_shape, array.shard_shape, array.index_location) == ((2, 4, 4), (6, 4, 4), "end")
-
-
-@pytest.mark.parametrize(("codec", "shards", "where"), [(None, 3, "end"), ("zstd", 3, "start"), ("zstd", None, None)])
-def test_the_index_of_compressed_shards_is_at_their_start(codec: str | None, shards: int | None, where: str) -> None:
-    dims = [ow.Dimension(name="t", count=9, chunk_size=2, shard_size_chunks=shards), *Y_X]
-    settings = ow.AcquisitionSettings(root_path="a.zarr", dtype="uint8", dimensions=dims, compression=codec)
-    assert ow.compile(settings).layout.arrays[0].index_location == where

@@ -16,16 +16,19 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ome_writers.assembly import assemble
+from ome_writers.assembly import peak_bytes
 from ome_writers.datasets import Axis, Dataset, Image
 from ome_writers.datasets.zarr import read_node
+from ome_writers.documents import document_bytes
 from ome_writers.errors import Problem
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
-from ome_writers.writer import Writer
+from ome_writers.writer import Writer, peak_bytes_for, unit_for
 
 _MANY: Final = 12
 """More images, arrays or files than these are summed up."""
+_MUCH: Final = 64 << 20
+"""Fewer bytes of metadata are not worth a line."""
 _SYMBOLS: Final = {
     "micrometer": "µm",
     "nanometer": "nm",
@@ -99,10 +102,12 @@ def _summary(plan: Plan, writer: Writer) -> Table:
     amount = "without end" if frames is None else size(frames * each)
     table.add_row("pixels", amount + (f" before compression ({codec.name})" if codec else ""))
     table.add_row("files", _files(plan))
+    if settings.format.name == "ome-tiff" and (metadata := document_bytes(plan)) > _MUCH:
+        table.add_row("metadata", f"about {size(metadata)} of OME-XML in all files together")
     capabilities = writer.capabilities
-    buffers = assemble(plan, capabilities.unit).peak_bytes
-    table.add_row("writer", f"{capabilities.name}, a {capabilities.unit} at a time")
-    most = buffers + capabilities.in_flight_bytes + settings.buffer_bytes
+    unit = unit_for(plan, capabilities)
+    table.add_row("writer", f"{capabilities.name}, a {unit} at a time")
+    most, buffers = peak_bytes_for(plan, capabilities), peak_bytes(plan, unit)
     table.add_row("memory", f"at most {size(most)} ({size(buffers)} to put blocks together)")
     table.add_row("goes to", settings.output_path or "memory")
     return table

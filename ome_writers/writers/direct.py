@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Capabilities, Documents, Selection
+from ome_writers.writers.inflight import IN_FLIGHT
 
 
 class DirectWriter:
@@ -40,6 +41,7 @@ class DirectWriter:
             positioned=True,
             atomic_replace=True,
             ack="append",
+            in_flight_bytes=IN_FLIGHT,
             codecs={"ome-zarr": frozenset(codecs), "ome-tiff": frozenset()},
         )
         self._way: Way | None = None

@@ -3,7 +3,8 @@
 1. A block (whole chunks along the leading axes, all pixels in y and x) is cut into its chunks while it is copied, in
    portions of about two megabytes, so that a single large block keeps all threads busy too.
 2. A thread encodes a portion and stores it: appended to its shard, whose index is at its start (`shardlog.py`), or,
-   without shards, each chunk as a file of its own. What is stored can be read by others at once.
+   without shards, each chunk as a file of its own. What is stored can be read by others at once. `close` repeats the
+   index at the end of the shard, with its checksum, so that in the end the files are like those of other writers.
 3. Portions on their way are counted in bytes. While there would be too many, the caller encodes and stores too, instead
    of waiting, and without a copy where it can. So it does with blocks that take less time to encode than to hand over.
 """
@@ -21,14 +22,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.errors import WriteError
 from ome_writers.plan import Plan
-from ome_writers.writer import Block, Documents, Selection
+from ome_writers.writer import THREADS, Block, Documents, Selection
 from ome_writers.writers.chunkcut import Cut, Tile, cuts
 from ome_writers.writers.files import sync_tree
-from ome_writers.writers.inflight import InFlight
+from ome_writers.writers.inflight import IN_FLIGHT, InFlight
 from ome_writers.writers.shardlog import ShardLog
 from ome_writers.writers.zarrfolder import ZarrFolder, put_whole
 from ome_writers.writers.zarrtree import Shape, ranges, whole
@@ -52,7 +54,7 @@ class EncodedZarr:
         How many threads encode; by default one for each core, but no more than 4.
     """
 
-    def __init__(self, *, in_flight_bytes: int = 256 * 2**20, threads: int | None = None) -> None:
+    def __init__(self, *, in_flight_bytes: int = IN_FLIGHT, threads: int | None = None) -> None:
         self.in_flight = InFlight(in_flight_bytes)
         """Portions that are on their way."""
         self._buffers = _Buffers(in_flight_bytes)
@@ -80,12 +82,15 @@ class EncodedZarr:
         ValueError
             If its chunks are stored in another way than planned.
         """
-        self._cuts, self._folder = cuts(plan.layout.arrays, _PORTION), ZarrFolder(root, plan.layout.arrays)
+        self._finished = plan.layout.arrays
+        """The arrays as they are in the end, with the indices of shards at their end."""
+        self._growing = [evolve(spec, index_location=spec.index_location and "start") for spec in self._finished]
+        self._cuts, self._folder = cuts(plan.layout.arrays, _PORTION), ZarrFolder(root, self._growing)
         if attach:
-            self._folder.attach()
+            self._folder.attach(self._finished)
         else:
             self._folder.create(plan.first_shapes, documents)
-        self._pool = ThreadPoolExecutor(self._threads, "encode")
+        self._pool = ThreadPoolExecutor(self._threads, f"{THREADS}-encode")
 
     def resize(self, array: int, shape: Shape, /) -> None:
         """Give an array a new shape.
@@ -112,6 +117,9 @@ class EncodedZarr:
             If a block is no whole chunk of its array.
         """
         for block in blocks:
+            if self._folder.specs[block.array] is not self._growing[block.array]:
+                # The index at the start was kept; from now on it is the one that counts again.
+                self._folder.restate(block.array, self._growing[block.array])
             cut = self._cuts[block.array]
             start = (*block.start, 0, 0)
             stop = tuple(map(int.__add__, start, block.data.shape))
@@ -218,9 +226,21 @@ class EncodedZarr:
         try:
             with contextlib.suppress(WriteError) if self.in_flight.failed else contextlib.nullcontext():
                 self.in_flight.wait()
+            with contextlib.suppress(OSError):  # as on a full disk; then the indices at the start go on to count
+                self._finish()
             self._folder.put(documents)
         finally:
             self.abort()
+
+    def _finish(self) -> None:
+        """Repeat the index of each shard at its end, where some readers look for it and nowhere else."""
+        for array, (spec, cut) in enumerate(zip(self._finished, self._cuts, strict=True)):
+            if spec.shard_shape is None or self._folder.specs[array] is not self._growing[array]:
+                continue
+            for folder, _, names in os.walk(self._path(cut, ())):
+                for name in names:
+                    self._shards.finish(os.path.join(folder, name), cut.file_chunks)  # noqa: PTH118 - a key in a dict
+            self._folder.restate(array, spec)
 
     def abort(self) -> None:
         """Wait for what is on its way, so that nothing is written after this, and let go of everything."""

@@ -16,6 +16,8 @@ from ome_writers.errors import WriteError
 from ome_writers.layout import ArraySpec
 from ome_writers.writer import Block
 
+IN_FLIGHT: Final = 64 * 2**20
+"""Bytes that may be on their way where pixels are copied for it: more would cost more page faults than it saves."""
 _MOST: Final = 256
 """Blocks that may be on their way at once, however small they are."""
 

@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 
+from ome_writers.checksum import crc32c
 from ome_writers.writers.files import replace_file
 from ome_writers.writers.placed import get, put
 
@@ -79,6 +80,14 @@ class ShardLog:
                 if stop == len(places) or places[stop] != places[stop - 1] + 1:
                     put(shard.fd, entries[first * _ENTRY : stop * _ENTRY], places[first] * _ENTRY)
                     first = stop
+
+    def finish(self, path: str, chunks: int) -> None:
+        """Repeat the index at the end of a shard, and its checksum behind it."""
+        with self._used(path, chunks) as shard:
+            index = get(shard.fd, chunks * _ENTRY, 0)
+            data = index + crc32c(index).to_bytes(4, "little")
+            put(shard.fd, data, shard.end)
+            shard.end += len(data)
 
     def read(self, path: str, chunks: int, place: int) -> bytes | None:
         """Return an encoded chunk, or `None` if it is not there."""

@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.placement_tiff import resolution_of
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings
-from ome_writers.units import METERS
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_file, sync_folder
 from ome_writers.writers.pagefile import PageFile
@@ -104,7 +103,7 @@ class TiffWriter:
         self._folder = path.parent if plan.layout.files == ("",) else path
         paths = {name: path.joinpath(*name.split("/")) if name else path for name in plan.layout.files}
         self._files = {name: _File(file, PageFile(file)) for name, file in paths.items()}
-        resolution = _resolution(plan.settings)
+        resolution = resolution_of(plan.settings)
         self._options = [_page_options(spec, resolution, in_set=len(paths) > 1) for spec in self._specs]
         if attach:
             self._attached = True
@@ -307,11 +306,3 @@ def _page_options(spec: ArraySpec, resolution: tuple[float, float] | None, *, in
             # One row cannot be cut in two. A tile that is larger than the image is not uninterrupted either.
             options["tile"] = (16, -(-width // 16) * 16)
     return options
-
-
-def _resolution(settings: AcquisitionSettings) -> tuple[float, float] | None:
-    """Return the pixels per centimeter along x and y, if both are known and a tag can hold them."""
-    known = [(dim.scale, METERS.get(dim.unit or "")) for dim in reversed(settings.frame_dimensions)]
-    per_cm = [0.01 / (scale * meters) for scale, meters in known if scale and meters]
-    held = [value for value in per_cm if 2.0**-32 < value < 2.0**32]
-    return (held[0], held[1]) if len(held) == len(known) else None

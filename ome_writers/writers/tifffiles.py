@@ -31,6 +31,8 @@ Shapes = Sequence[tuple[int, ...]]
 
 _FIRST: Final = 8
 """Where a file says where its first directory is."""
+_TOGETHER: Final = 1 << 20
+"""Bytes that are cleared at once."""
 _SLACK: Final = 4096
 """So few bytes are not worth moving or cutting anything."""
 
@@ -133,8 +135,10 @@ class TiffFiles:
         file, placement = self._stands(number), self._placement
         while file.blocks <= placement.block_at(number, rounds):
             opened, end = self.open(number), placement.size(number, file.blocks)
-            if file.end < end and file.text + file.count > file.end:
-                self._move_text(file, end)
+            if file.text < end and file.text + file.count > file.end:
+                self._move_text(file, max(end, _even(file.text + file.count)))
+            # Texts that stood here before would shine through where no pixels come.
+            self._clear(file, file.end, end)
             for at, data in placement.head(number, file.blocks):
                 put(opened, data, at)
             if os.fstat(opened).st_size < end:
@@ -142,6 +146,13 @@ class TiffFiles:
             at, table = placement.link(number, file.blocks)
             put(opened, struct.pack("<Q", table), at)
             file.blocks, file.end = file.blocks + 1, end
+
+    def _clear(self, file: _Standing, begin: int, end: int) -> None:
+        """Make zeros of what there is between two places."""
+        opened = self.open(file.number)
+        end = min(end, os.fstat(opened).st_size)
+        for at in range(begin, end, _TOGETHER):
+            put(opened, bytes(min(_TOGETHER, end - at)), at)
 
     def _move_text(self, file: _Standing, at: int) -> None:
         opened = self.open(file.number)
@@ -248,8 +259,8 @@ class TiffFiles:
                 at, table = placement.link(number, block + 1)
                 put(opened, struct.pack("<Q", table), at)
         put(opened, struct.pack("<Q", len(HEADER)), _FIRST)
-        for place in behind:
-            put(opened, bytes(max(0, min(size, planned) - place)), place)
+        if behind:
+            self._clear(file, min(behind), size)
         file.directory, file.end = len(HEADER), planned
 
     # ── all files ───────────────────────────────────────────────────────────────────────────────────────────────────

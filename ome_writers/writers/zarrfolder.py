@@ -35,10 +35,10 @@ class ZarrFolder:
 
     def __init__(self, root: str, specs: Sequence[ArraySpec]) -> None:
         self.path = Path(root).absolute()
-        self.specs = specs
+        self.specs = list(specs)
         self.shapes: list[Shape] = []
         """What the arrays say of themselves by now."""
-        self._stored: dict[str, int] = {}
+        self._said: dict[str, int] = {}
         """Hash of what stands in each file, so that those of a thousand groups that did not change are left alone."""
 
     def create(self, shapes: Iterable[Shape], documents: Documents) -> None:
@@ -62,7 +62,7 @@ class ZarrFolder:
             # Nobody looks for a dataset that is being made; to write beside and rename would take twice as long.
             with open(path, "xb", buffering=0) as file:  # noqa: PTH123 - as above
                 file.write(data)
-            self._stored[key] = hash(data)
+            self._said[key] = hash(data)
 
     def _arrays(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and content of the arrays' documents; arrays that are alike have one in common."""
@@ -73,8 +73,8 @@ class ZarrFolder:
                 made[alike] = array_file(spec, shape)[1]
             yield array_key(spec), made[alike]
 
-    def attach(self) -> None:
-        """Learn the shapes of the arrays that stand there.
+    def attach(self, *others: Sequence[ArraySpec]) -> None:
+        """Learn the shapes of the arrays that stand there, and in which of several ways they are stored.
 
         Raises
         ------
@@ -83,18 +83,27 @@ class ZarrFolder:
         ValueError
             If its chunks are stored in another way than planned.
         """
-        self.shapes = [self._stored_shape(spec) for spec in self.specs]
+        found = [self._stored(*specs) for specs in zip(self.specs, *others, strict=True)]
+        self.specs, self.shapes = [spec for spec, _ in found], [shape for _, shape in found]
 
-    def _stored_shape(self, spec: ArraySpec) -> Shape:
-        path = self.path / array_key(spec)
+    def _stored(self, *specs: ArraySpec) -> tuple[ArraySpec, Shape]:
+        path = self.path / array_key(specs[0])
         if not path.exists():
-            raise FileNotFoundError(f"there is no array {spec.path!r} in {self.path} to attach to")
+            raise FileNotFoundError(f"there is no array {specs[0].path!r} in {self.path} to attach to")
         stored = json.loads(path.read_bytes())
         shape = tuple(stored["shape"])
-        planned = array_json(spec, shape)
-        if other := [key for key in _STORAGE if stored[key] != planned[key]]:
-            raise ValueError(f"array {spec.path!r} in {self.path} has another {other[0]} than planned")
-        return shape
+        differ = []
+        for spec in specs:
+            planned = array_json(spec, shape)
+            differ = [key for key in _STORAGE if stored[key] != planned[key]]
+            if not differ:
+                return spec, shape
+        raise ValueError(f"array {specs[0].path!r} in {self.path} has another {differ[0]} than planned")
+
+    def restate(self, array: int, spec: ArraySpec) -> None:
+        """Say that the chunks of an array are stored in another way."""
+        self.specs[array] = spec
+        self._put([array_file(spec, self.shapes[array])])
 
     def put(self, documents: Documents) -> None:
         """Write documents, each in the place of what stood there."""
@@ -102,9 +111,9 @@ class ZarrFolder:
 
     def _put(self, files: Iterable[tuple[str, bytes]]) -> None:
         for key, data in files:
-            if self._stored.get(key) != hash(data):
+            if self._said.get(key) != hash(data):
                 put_whole(self.path / key, data)
-                self._stored[key] = hash(data)
+                self._said[key] = hash(data)
 
     def lost_by(self, array: int, shape: Shape) -> list[Path]:
         """Return the folders that hold nothing but what a new, smaller shape of an array leaves out."""

@@ -182,7 +182,7 @@ for _name, _layout in LAYOUTS.items():
         f"{_name}-float32": Case("pt", dtype="float32", format=_layout),
     }
 SHARDS = {"t": (1, 2), "c": (1, 2), "z": (2, 2), "y": (3, 2), "x": (5, 2)}
-ZARR_WRITERS = ("tensorstore",)
+ZARR_WRITERS = ("direct", "tensorstore")
 ZARR = {
     "one": Case("tcz"),
     "order": Case("ztc"),

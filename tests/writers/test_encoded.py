@@ -258,3 +258,30 @@ def test_a_codec_that_is_not_installed_is_said_before_anything_exists(
 def test_plain_arrays_are_for_others(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not compressed"):
         opened(tmp_path / "a", zarr_plan({"t": 4, "y": 4, "x": 4}))
+
+
+def where_the_index_is(root: Path) -> tuple[str, list[str]]:
+    said = zarr.open_array(root / "0", mode="r").metadata.to_dict()["codecs"][0]["configuration"]
+    return said["index_location"], [codec["name"] for codec in said["index_codecs"]]
+
+
+def test_an_index_is_at_the_start_while_shards_grow_and_at_the_end_when_they_are_whole(tmp_path: Path) -> None:
+    plan = zarr_plan({"t": 6, "y": 16, "x": 16}, shards={"t": 2}, compression="zstd")
+    data = random_pixels((6, 16, 16))
+    blocks = [ow.Block((t,), 0, (t,), data[t : t + 1]) for t in range(6)]
+    writer = opened(tmp_path / "a", plan)
+    for some in (blocks[:3], blocks[3:]):
+        writer.write(some)
+        writer.flush()
+        assert where_the_index_is(tmp_path / "a") == ("start", ["bytes"])
+        came = some[-1].start[0] + 1
+        for reader in ("zarr", "tensorstore", "zarrs"):
+            assert np.array_equal(found_by(reader, tmp_path / "a")[:came], data[:came])
+        writer.close([FINAL])
+        assert where_the_index_is(tmp_path / "a") == ("end", ["bytes", "crc32c"])
+        for reader in ("zarr", "tensorstore", "zarrs"):
+            assert np.array_equal(found_by(reader, tmp_path / "a")[:came], data[:came])
+        writer = EncodedZarr()
+        writer.open(str(tmp_path / "a"), plan, [GROUP], attach=True)
+        assert where_the_index_is(tmp_path / "a")[0] == "end", "nothing new has come yet"
+    writer.close([FINAL])

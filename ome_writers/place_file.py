@@ -1,0 +1,212 @@
+"""Given where the pixels of a dataset lie, this answers: which bytes tell another program? And the way back.
+
+Two files tell it, beside the dataset. The table, `.placement.npy`, has one record a frame, little-endian and packed
+(`PLACE_DTYPE`, 48 bytes), behind a header that ends at byte `10 + (bytes 8 and 9, little-endian)`:
+
+    frame i8, array i4, file i8, offset i8, files i4, runs i4, run_bytes i8, run_stride i8
+
+The list, `.placement.json`, says what these numbers stand for:
+
+* `files[file]`: `path`, from the folder of the list on, and `size` in bytes. A file must keep its size.
+* `arrays[array]`: `path`, `shape` (a frame has the last two sizes), `dtype` (pixels are little-endian), and how frames
+  are cut: `parts`, `tiles`, `tile`, `padded`, `packed`, as in `Cut`.
+* `dataset` and `table`: names of both; `frames`: number of records; `stamp`: what `finish` needs for its documents;
+  `finished`: what it was told, if it was called already.
+
+A frame in one piece (`files == runs == 1`) goes to `offset` of `files[file]`. Else tile `(i, j)` of part `(a, b)` is run
+`i * tiles[1] + j` in file `file + a * parts[1] + b`, at `offset + run * run_stride`. It holds those pixels whose first
+row is `(a * tiles[0] + i) * tile[0]` and first column `(b * tiles[1] + j) * tile[1]`, row by row; what the frame's edge
+cuts off is there as zeros if `padded`, and else it is left out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from ome_writers.cuts import PLACE_DTYPE, Cut, FileSpec
+from ome_writers.documents import Stamp
+from ome_writers.errors import Loc, PlanError, Problem
+from ome_writers.order import Rows
+from ome_writers.placement import Placement
+
+_MARK: Final = "ome_writers_placement"
+_VERSION: Final = 1
+_PLAIN: Final = ("tiles", "tile", "parts", "padded", "packed")
+
+
+@frozen
+class Finished:
+    """What `finish` was told came of the frames."""
+
+    frames: int
+    """How many records of the table were gone through."""
+    missing: tuple[int, ...]
+    """Places among them, ascending, whose frames did not come."""
+
+
+@frozen
+class Prepared:
+    """A dataset whose pixels another program writes: what stands in the list beside it."""
+
+    dataset: str
+    """Name of the file or folder."""
+    table: str
+    """Path of the table, from the folder of the list on."""
+    frames: int
+    """Number of records in the table."""
+    stamp: Stamp
+    arrays: tuple[dict[str, Any], ...]
+    """What `described` said of each array."""
+    files: tuple[FileSpec, ...]
+    """Names, from the folder of the list on, and sizes of the files that pixels go to."""
+    finished: Finished | None = None
+
+
+def table_head(frames: int) -> bytes:
+    """Return what stands in a table before its first record.
+
+    Examples
+    --------
+    >>> table_head(3)[:8], len(table_head(3)) % 64
+    (b'\\x93NUMPY\\x01\\x00', 0)
+    """
+    buffer = io.BytesIO()
+    described: dict[str, Any] = {"descr": PLACE_DTYPE.descr, "fortran_order": False, "shape": (frames,)}
+    np.lib.format.write_array_header_1_0(buffer, described)
+    return buffer.getvalue()
+
+
+def csv_head() -> bytes:
+    """Return the first line of a table in text.
+
+    Examples
+    --------
+    >>> csv_head()
+    b'frame,array,file,offset,files,runs,run_bytes,run_stride\\n'
+    """
+    return (",".join(PLACE_DTYPE.names or ()) + "\n").encode()
+
+
+def csv_rows(rows: Rows) -> bytes:
+    """Return records of a table in text, a line each."""
+    return "".join(",".join(map(str, row)) + "\n" for row in rows.tolist()).encode()
+
+
+def described(placement: Placement, shapes: Sequence[Sequence[int]]) -> tuple[dict[str, Any], ...]:
+    """Return for each array what another program must know of it, as plain JSON values.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes, place
+    >>> dims = dims_from_standard_axes({"t": 4, "y": 8, "x": 8}, chunk_shapes={"y": 4})
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    >>> described(place(plan), plan.first_shapes)[0]["parts"]
+    [2, 1]
+    """
+    made = []
+    for array, (spec, shape) in enumerate(zip(placement.plan.layout.arrays, shapes, strict=True)):
+        cut = placement.cut(array)
+        made.append({"path": spec.path, "shape": list(shape), "dtype": spec.dtype, **_plain(cut)})
+    return tuple(made)
+
+
+def _plain(cut: Cut) -> dict[str, Any]:
+    values = {name: getattr(cut, name) for name in (*_PLAIN, "run_bytes", "run_stride")}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def prepared_to_json(prepared: Prepared) -> bytes:
+    """Return the bytes of a list; equal values give equal bytes."""
+    finished = prepared.finished
+    head = {
+        _MARK: _VERSION,
+        "dataset": prepared.dataset,
+        "table": prepared.table,
+        "frames": prepared.frames,
+        "stamp": {"now": prepared.stamp.now.isoformat(), "uuids": list(prepared.stamp.uuids)},
+        "finished": finished and {"frames": finished.frames, "missing": _ranges(finished.missing)},
+    }
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    # An entry a line: there may be a million, and they are read by people too.
+    files = [{"path": file.key, "size": file.size} for file in prepared.files]
+    for key, values in (("arrays", prepared.arrays), ("files", files)):
+        entries = ",\n".join(f"  {json.dumps(value)}" for value in values)
+        lines.append(f" {json.dumps(key)}: [\n{entries}\n ]")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def prepared_from_json(data: bytes) -> Prepared:
+    """Return what stands in a list.
+
+    Raises
+    ------
+    PlanError
+        If it is none, or one of another version.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        _refuse((), f"is no list of places: {error}")
+    if not isinstance(values, dict) or values.get(_MARK) != _VERSION:
+        _refuse((_MARK,), f"must be {_VERSION}, the version that is understood")
+    for key, kind in _KINDS.items():
+        if not isinstance(values.get(key), kind):
+            _refuse((key,), "is missing, or of another type")
+    return Prepared(
+        dataset=values["dataset"],
+        table=values["table"],
+        frames=values["frames"],
+        stamp=_stamp(values["stamp"]),
+        arrays=tuple(values["arrays"]),
+        files=tuple(_file(number, file) for number, file in enumerate(values["files"])),
+        finished=None if values["finished"] is None else _finished(values["finished"]),
+    )
+
+
+_KINDS: Final[dict[str, Any]] = {
+    "dataset": str, "table": str, "frames": int, "stamp": dict, "arrays": list, "files": list,
+    "finished": dict | None,
+}  # fmt: skip
+
+
+def _stamp(values: dict[str, Any]) -> Stamp:
+    try:
+        now, uuids = datetime.fromisoformat(values["now"]), tuple(map(str, values["uuids"]))
+    except (KeyError, TypeError, ValueError) as error:
+        _refuse(("stamp",), f"must hold a date and UUIDs: {error!r}")
+    return Stamp(now, uuids)
+
+
+def _file(number: int, values: Any) -> FileSpec:
+    try:
+        return FileSpec(str(values["path"]), int(values["size"]))
+    except (KeyError, TypeError, ValueError) as error:
+        _refuse(("files", number), f"must hold a path and a size: {error!r}")
+
+
+def _finished(values: dict[str, Any]) -> Finished:
+    try:
+        missing = tuple(place for first, last in values["missing"] for place in range(int(first), int(last) + 1))
+        return Finished(int(values["frames"]), missing)
+    except (KeyError, TypeError, ValueError) as error:
+        _refuse(("finished",), f"must hold frames and ranges of missing ones: {error!r}")
+
+
+def _refuse(loc: Loc, message: str) -> NoReturn:
+    raise PlanError([Problem(loc, "invalid_file", message)])
+
+
+def _ranges(places: Sequence[int]) -> list[list[int]]:
+    """Return ascending numbers as ranges, first and last."""
+    numbers: NDArray[np.int64] = np.array(places, np.int64)
+    if not len(numbers):
+        return []
+    return [[int(part[0]), int(part[-1])] for part in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)]
