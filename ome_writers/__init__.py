@@ -10,7 +10,8 @@ from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.layout import ArraySpec, Codec, Layout
-from ome_writers.plan import Location, Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.location import Location
+from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
 from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
@@ -20,8 +21,13 @@ from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
     from ome_writers.events import CoordUpdate
-    from ome_writers.files import dump, load, load_plan, save_plan, save_table
+    from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
+    from ome_writers.finished import finish
+    from ome_writers.moves import Cost, cost
+    from ome_writers.placement import Placement, place
+    from ome_writers.prepared import prepare
     from ome_writers.serial import dumps, loads
+    from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
     from ome_writers.view import StreamView, open_view
 
@@ -34,6 +40,8 @@ __all__ = [
     "Channel",
     "Codec",
     "CoordUpdate",
+    "Cost",
+    "Cycle",
     "Dimension",
     "Document",
     "FrameError",
@@ -43,6 +51,7 @@ __all__ = [
     "OmeTiffFormat",
     "OmeZarrFormat",
     "Outcome",
+    "Placement",
     "Plan",
     "PlanError",
     "PlanExhausted",
@@ -61,28 +70,38 @@ __all__ = [
     "__version__",
     "assemble",
     "compile",
+    "cost",
     "create_stream",
     "dims_from_standard_axes",
     "dims_from_useq",
     "documents",
     "dump",
     "dumps",
+    "finish",
     "load",
     "load_plan",
     "loads",
     "open_view",
     "peak_bytes",
+    "place",
+    "prepare",
     "save_plan",
     "save_table",
+    "save_triggers",
     "unmet",
     "useq_to_acquisition_settings",
     "write",
 ]
 
 _LATE = {
-    **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table"), "ome_writers.files"),
+    **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
+    **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
+    **dict.fromkeys(("finish",), "ome_writers.finished"),
+    **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
+    **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
+    **dict.fromkeys(("Cycle",), "ome_writers.triggers"),
     **dict.fromkeys(("StreamView", "open_view"), "ome_writers.view"),
     **dict.fromkeys(("dims_from_useq", "useq_to_acquisition_settings"), "ome_writers.useq"),
 }

@@ -17,6 +17,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from ome_writers.cube import Cube, cube_of, loop_indices, reached
+from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 
@@ -85,7 +86,7 @@ class Events:
         with self._run.lock:
             if self._closing or self._run.outcome is not None:
                 return
-            here = self._run.cursor
+            here = self._run.steps
             self._listeners += ((event, callback, here),)
             if self._thread is None:
                 self._told = here
@@ -111,7 +112,7 @@ class Events:
         if thread is threading.current_thread():
             self._stopped = True
         elif thread is not None:
-            self._told = self._run.cursor
+            self._told = self._run.steps
             self._news.set()
             thread.join()
 
@@ -121,7 +122,7 @@ class Events:
     def _follow(self, seen: int) -> None:
         plan = self._run.plan
         cube = cube_of(plan)
-        before = np.array(reached(plan, cube, seen)[:-2], np.int64)
+        before = self._extent(cube, seen)
         number = 0
         closing = False
         while not (closing or self._stopped):
@@ -131,22 +132,32 @@ class Events:
             while seen < told and not self._stopped:
                 # The acquiring thread tells of a skip when it is over, and known as such.
                 number, skip = _next_skip(self._run.skipped, number, seen)
-                if skip.start <= seen:
-                    places = range(seen, skip.stop)
-                    self._call(_of_a_skip(plan, cube, places, before))
+                puts = self._run.puts
+                if puts is None and skip.start <= seen:
+                    steps = range(seen, skip.stop)
+                    self._call(_of_a_skip(plan, cube, steps, before))
                 else:
-                    places = range(seen, min(seen + _STRETCH, told, skip.start))
+                    steps = range(seen, min(seen + _STRETCH, told, *([skip.start] if puts is None else [])))
+                    rows = (plan if puts is None else puts).rows(steps.start, steps.stop)
                     each = any(event == "coords_changed" for event, _, _ in self._listeners)
-                    self._call(_of_frames(plan, cube, places, before, each=each))
-                seen = places.stop
+                    self._call(_of_frames(cube, rows, steps, before, each=each))
+                seen = steps.stop
+
+    def _extent(self, cube: Cube, seen: int) -> NDArray[np.int64]:
+        """Return how far each loop had come after so many steps."""
+        puts = self._run.puts
+        if puts is None or not seen:
+            return np.array(reached(self._run.plan, cube, seen)[:-2], np.int64)
+        extent: NDArray[np.int64] = loop_indices(cube, puts.rows(0, seen)).max(axis=0) + 1
+        return extent
 
     def _call(self, updates: Iterable[tuple[int, CoordUpdate]]) -> None:
-        for place, update in updates:
+        for step, update in updates:
             for name in ("coords_changed", "coords_expanded"):
                 if name == "coords_expanded" and not update.is_high_water_mark:
                     continue
                 for event, callback, since in self._listeners:
-                    if event == name and place >= since and not self._stopped:
+                    if event == name and step >= since and not self._stopped:
                         _call(callback, update)
 
 
@@ -167,17 +178,16 @@ def _next_skip(skipped: Sequence[range], number: int, seen: int) -> tuple[int, r
 
 
 def _of_frames(
-    plan: Plan, cube: Cube, places: range, before: NDArray[np.int64], *, each: bool
+    cube: Cube, rows: Rows, steps: range, before: NDArray[np.int64], *, each: bool
 ) -> Iterator[tuple[int, CoordUpdate]]:
     """Yield what frames that came changed; `each` also those that got no dimension further."""
-    rows = plan.rows(places.start, places.stop)
     indices = loop_indices(cube, rows)
     extents = np.maximum.accumulate(np.maximum(indices + 1, before), axis=0)
     grew = np.any(np.diff(extents, axis=0, prepend=before[None]), axis=1).tolist()
     before[:] = extents[-1]
     for number in range(len(rows)) if each else np.flatnonzero(grew).tolist():
         frame = int(rows["frame"][number])
-        yield places[number], _update(cube, extents[number], indices[number], frame, grew=grew[number])
+        yield steps[number], _update(cube, extents[number], indices[number], frame, grew=grew[number])
 
 
 def _of_a_skip(plan: Plan, cube: Cube, places: range, before: NDArray[np.int64]) -> Iterator[tuple[int, CoordUpdate]]:

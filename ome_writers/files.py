@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from ome_writers import serial
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings
 
+if TYPE_CHECKING:
+    from ome_writers.triggers import Exposure
+
 _FORMATS: Final[dict[str, serial.Text]] = {".json": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
+_LINES: Final = 65_536
+"""Lines of text that are made at a time."""
 
 
 def load(path: str | os.PathLike[str]) -> AcquisitionSettings:
@@ -147,6 +154,59 @@ def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:
     from ome_writers.plan_file import table_to_npy  # as above
 
     Path(path).write_bytes(table_to_npy(plan))
+
+
+def save_triggers(plan: Plan, path: str | os.PathLike[str], *, exposure: Exposure = None) -> None:
+    """Write what a hardware controller has to do for each frame to a file: `.csv` (UTF-8, with a header) or `.npy`.
+
+    The columns are those of `Plan.triggers`; what is not known is empty in a `.csv` and NaN in a `.npy`.
+
+    Parameters
+    ----------
+    exposure
+        In seconds: of all channels, or by their names.
+
+    Raises
+    ------
+    PlanError
+        If the plan has no end, or an exposure fits no channel.
+    SettingsError
+        If the suffix is another one.
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ome_writers import Dimension, compile
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=[
+    ...     Dimension(name="z", count=2, scale=0.5, unit="um"), Dimension(name="c", coords=["DAPI", "GFP"]),
+    ...     Dimension(name="y", count=8), Dimension(name="x", count=8)]))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_triggers(plan, Path(folder, "triggers.csv"), exposure={"DAPI": 0.01, "GFP": 0.1})
+    ...     print(Path(folder, "triggers.csv").read_text("utf-8"), end="")
+    frame,position,time (s),x (µm),y (µm),z (µm),channel,camera,exposure (s)
+    0,0,,,,0.0,0,0,0.01
+    1,0,,,,0.0,1,0,0.1
+    2,0,,,,0.5,0,0,0.01
+    3,0,,,,0.5,1,0,0.1
+    """
+    from ome_writers import triggers  # controllers are few
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".npy"):
+        message = f"a file of triggers ends in .csv or .npy; got {os.fspath(path)!r}"
+        raise SettingsError([Problem((), "unsupported", message)])
+    triggers.require_end(plan)
+    table = plan.triggers(exposure=exposure)
+    with Path(path).open("wb") as file:
+        if suffix == ".npy":
+            np.save(file, table, allow_pickle=False)
+            return
+        file.write(triggers.HEAD.encode())
+        file.writelines(
+            triggers.csv_lines(table[start : start + _LINES]).encode() for start in range(0, len(table), _LINES)
+        )
 
 
 def _format(path: str | os.PathLike[str]) -> serial.Text:

@@ -14,6 +14,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from ome_writers.axes import Axis, axis_of
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
 from ome_writers.layout import ArraySpec
@@ -23,77 +24,6 @@ from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Positi
 
 _PALETTE: Final = ("#00FF00", "#FF00FF", "#00FFFF", "#FFFF00", "#FF0000", "#0000FF")
 """Colours of channels that have none of their own: green and magenta for two, which colour-blind eyes tell apart."""
-
-
-@frozen
-class Axis:
-    """An axis of the arrays, and where its elements lie in the world."""
-
-    dimension: Dimension
-    scale: float | None
-    """Distance of two elements, in the dimension's unit; `None` if nobody said so, or if it is uneven."""
-    origin: float
-    """Place of the first element, without the stage."""
-    coords: tuple[float, ...] | None
-    """Places of the elements where they are given one by one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the dimension."""
-        return self.dimension.name
-
-    @property
-    def role(self) -> str:
-        """Which of OME-XML's loops the axis is, by its type: `T`, `C` or `Z`. The axes of a frame are none."""
-        return {"time": "T", "space": "Z"}.get(str(self.dimension.type), "C")
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether anything is known of where the elements lie."""
-        return self.scale is not None or self.coords is not None or self.dimension.translation is not None
-
-    @property
-    def is_even(self) -> bool:
-        """Whether scale (1 if nobody said so) and origin say all there is."""
-        step = self.scale or 1.0
-        return self.coords is None or _equal(self.coords, self.origin, step)
-
-    def places(self, count: int) -> list[float]:
-        """Return the places of the first `count` elements."""
-        if self.coords is not None:
-            return list(self.coords[:count])
-        return [_clean(self.origin + index * (self.scale or 0)) for index in range(count)]
-
-
-def axis_of(dim: Dimension) -> Axis:
-    """Return where the elements of a dimension lie.
-
-    Examples
-    --------
-    >>> axis = axis_of(Dimension(name="z", coords=[10, 10.5, 11], unit="um"))
-    >>> axis.scale, axis.origin
-    (0.5, 10.0)
-    """
-    numbers = None
-    if dim.coords and dim.type in ("space", "time"):
-        numbers = tuple(float(coord) for coord in dim.coords)  # type: ignore[arg-type]
-    scale = None if dim.scale is None else float(dim.scale)
-    if numbers and scale is None and len(numbers) > 1:
-        step = _clean((numbers[-1] - numbers[0]) / (len(numbers) - 1))
-        if step and _equal(numbers, numbers[0], step):
-            scale = step
-    origin = dim.translation if dim.translation is not None else numbers[0] if numbers else 0.0
-    return Axis(dimension=dim, scale=scale, origin=float(origin), coords=numbers)
-
-
-def _equal(places: Sequence[float], first: float, step: float) -> bool:
-    even = first + step * np.arange(len(places))
-    return bool(np.allclose(places, even, rtol=1e-9, atol=1e-6 * abs(step)))
-
-
-def _clean(value: float) -> float:
-    """Return a sum without the last digits' noise: 0.30000000000000004 is 0.3 to a microscope."""
-    return float(f"{value:.12g}")
 
 
 def axes_of(plan: Plan) -> tuple[Axis, ...]:
@@ -196,21 +126,6 @@ def title_of(root_path: str) -> str:
     return posixpath.basename(split_suffix(root_path.replace("\\", "/").rstrip("/"))[0]) or "image"
 
 
-def stage_of(position: Position) -> dict[str, float]:
-    """Return the stage coordinates of a position that are known, by axis."""
-    known = {"x": position.x_coord, "y": position.y_coord, "z": position.z_coord}
-    return {name: float(value) for name, value in known.items() if value is not None}
-
-
-def stage_axes(axes: Sequence[Axis]) -> dict[str, Axis]:
-    """Return along which axis of the arrays the stage's x, y and z go: by place, since their names are the user's."""
-    *others, y, x = axes
-    if (y.name.lower(), x.name.lower()) == ("x", "y"):
-        x, y = y, x
-    depth = [axis for axis in others if axis.dimension.type == "space"]
-    return {"x": x, "y": y} | ({"z": depth[0]} if depth else {})
-
-
 # ── counts over the frame table ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -267,13 +182,14 @@ def rows_at(plan: Plan, places: NDArray[np.int64]) -> Rows:
 
 
 def ranges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return ascending numbers as ranges, the last of each included.
+    """Return numbers as ranges, the last of each included.
 
     Examples
     --------
-    >>> ranges(np.array([3, 4, 5, 9]))
+    >>> ranges(np.array([3, 9, 4, 5]))
     [(3, 5), (9, 9)]
     """
+    numbers = np.sort(numbers)
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
     firsts, lasts = np.r_[0, cuts][: len(numbers)], np.r_[cuts, len(numbers)][: len(numbers)] - 1
     return list(zip(numbers[firsts].tolist(), numbers[lasts].tolist(), strict=True))

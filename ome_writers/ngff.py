@@ -31,22 +31,10 @@ from numpy.typing import NDArray
 
 from ome_writers import ngff_models as ngff
 from ome_writers._version import __version__
+from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome, Stamp
-from ome_writers.images import (
-    Axis,
-    Image,
-    Tally,
-    axes_of,
-    channel_dimension,
-    images_of,
-    ranges,
-    rows_at,
-    shapes_of,
-    stage_axes,
-    stage_of,
-    tally,
-)
+from ome_writers.images import Image, Tally, axes_of, channel_dimension, images_of, ranges, rows_at, shapes_of, tally
 from ome_writers.omexml import metadata_xml
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record

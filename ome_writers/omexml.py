@@ -20,22 +20,11 @@ import numpy as np
 from attrs import evolve, frozen
 
 from ome_writers._version import __version__
+from ome_writers.axes import Axis, stage_of
 from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.formats import OmeTiffFormat
-from ome_writers.images import (
-    Axis,
-    Hue,
-    Image,
-    axes_of,
-    hues,
-    images_of,
-    ranges,
-    rows_at,
-    shapes_of,
-    stage_of,
-    title_of,
-)
+from ome_writers.images import Hue, Image, axes_of, hues, images_of, ranges, rows_at, shapes_of, title_of
 from ome_writers.markup import attributes, element, escaped
 from ome_writers.omexml_planes import (
     Annotations,
@@ -56,8 +45,9 @@ from ome_writers.records import Record
 
 RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
-(absent without end), `missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition
-and `axes` (see `cube.described`)."""
+(absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were), `missing`
+(numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
+`cube.described`)."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
@@ -264,6 +254,9 @@ def _run(plan: Plan, outcome: Outcome) -> Record:
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         facts["planned"] = plan.frames
+    elif outcome.verdict != "running" and plan.outermost_axis is not None:
+        # An image may be left out to which no frame came, though the others cannot tell how far it went.
+        facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.cursor))
     if missing:
         facts["missing"] = _listed(missing)
     if outcome.error is not None:

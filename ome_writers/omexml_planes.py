@@ -17,8 +17,9 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.documents import Outcome
-from ome_writers.images import Axis, Image, stage_axes, stage_of
+from ome_writers.images import Image
 from ome_writers.markup import attributes, element, escaped, escaped_text
 from ome_writers.order import Rows
 from ome_writers.pages import paging
@@ -112,7 +113,8 @@ def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axe
                 inner = prod(shape[axis + 1 : -2])
                 found = placement.stretches(array, shape[axis])
                 told = [
-                    (page, attributes({f"First{roles[axis]}": turn}), rounds * inner) for page, turn, rounds in found
+                    (page, attributes({f"First{role}": turn * (role == roles[axis]) for role in "CZT"}), rounds * inner)
+                    for page, turn, rounds in found
                 ]
                 yield Pages(
                     places=[], loops=_loops([], _NONE), numbers=[], gaps=_loops([], _NONE), blanks=[], stretches=told

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from ome_writers.axes import Axis, stage_of
 from ome_writers.casts import row_name
-from ome_writers.images import Axis, Image, stage_of
+from ome_writers.images import Image
 from ome_writers.markup import element
 from ome_writers.omexml_planes import stage_units
 from ome_writers.plan import Plan
@@ -48,6 +50,7 @@ def plate_of(plan: Plan, images: Sequence[Image], axes: Sequence[Axis]) -> str:
     )
 
 
+@lru_cache(maxsize=1)
 def _rows_and_columns(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of a plate's rows and columns by name.
 
@@ -57,11 +60,13 @@ def _rows_and_columns(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
     plate = plan.settings.plate
     if plate is not None:
         return _numbered(plate.row_names), _numbered(plate.column_names)
+    wells = {(position.plate_row, position.plate_column) for position in plan.settings.positions} - {(None, None)}
+    if not wells:
+        return {}, {}
     rows = _numbered([row_name(row) for row in range(_MOST)])
     columns = _numbered([str(column + 1) for column in range(_MOST)])
-    wells = {(position.plate_row, position.plate_column) for position in plan.settings.positions} - {(None, None)}
     places = [(rows[row], columns[column]) for row, column in wells if row in rows and column in columns]
-    if not wells or len(places) < len(wells):
+    if len(places) < len(wells):
         return {}, {}
     last_row, last_column = np.max(places, axis=0).tolist()
     return _numbered(list(rows)[: last_row + 1]), _numbered(list(columns)[: last_column + 1])

@@ -1,7 +1,7 @@
 """Given where the pixels of a dataset lie, this answers: which bytes tell another program? And the way back.
 
 Two files tell it, beside the dataset. The table, `.placement.npy`, has one record a frame, little-endian and packed
-(`PLACE_DTYPE`, 48 bytes), behind a header that ends at byte `10 + (bytes 8 and 9, little-endian)`:
+(`PLACE_DTYPE`, 52 bytes), behind a header that ends at byte `10 + (bytes 8 and 9, little-endian)`:
 
     frame i8, array i4, file i8, offset i8, files i4, runs i4, run_bytes i8, run_stride i8
 
@@ -13,10 +13,11 @@ The list, `.placement.json`, says what these numbers stand for:
 * `dataset` and `table`: names of both; `frames`: number of records; `stamp`: what `finish` needs for its documents;
   `finished`: what it was told, if it was called already.
 
-A frame in one piece (`files == runs == 1`) goes to `offset` of `files[file]`. Else tile `(i, j)` of part `(a, b)` is run
-`i * tiles[1] + j` in file `file + a * parts[1] + b`, at `offset + run * run_stride`. It holds those pixels whose first
-row is `(a * tiles[0] + i) * tile[0]` and first column `(b * tiles[1] + j) * tile[1]`, row by row; what the frame's edge
-cuts off is there as zeros if `padded`, and else it is left out.
+A frame whose `tile` is the whole of it, and not `packed`, goes to `offset` of `files[file]` as it lies in memory. Else
+tile `(i, j)` of part `(a, b)` is run `i * tiles[1] + j` in file `file + a * parts[1] + b`, at `offset + run *
+run_stride`. It holds, row by row, the `tile[0]` by `tile[1]` pixels from row `(a * tiles[0] + i) * tile[0]` and column
+`(b * tiles[1] + j) * tile[1]` on. Those beyond the edge of the frame are zeros if it is `padded`, and else left out. If
+`packed`, eight pixels are a byte.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
 from ome_writers.cuts import PLACE_DTYPE, Cut, FileSpec
 from ome_writers.documents import Stamp
@@ -48,8 +48,8 @@ class Finished:
 
     frames: int
     """How many records of the table were gone through."""
-    missing: tuple[int, ...]
-    """Places among them, ascending, whose frames did not come."""
+    missing: tuple[tuple[int, int], ...]
+    """Places among them whose frames did not come: ranges, first and last, ascending."""
 
 
 @frozen
@@ -71,12 +71,12 @@ class Prepared:
 
 
 def table_head(frames: int) -> bytes:
-    """Return what stands in a table before its first record.
+    r"""Return what stands in a table before its first record.
 
     Examples
     --------
     >>> table_head(3)[:8], len(table_head(3)) % 64
-    (b'\\x93NUMPY\\x01\\x00', 0)
+    (b'\x93NUMPY\x01\x00', 0)
     """
     buffer = io.BytesIO()
     described: dict[str, Any] = {"descr": PLACE_DTYPE.descr, "fortran_order": False, "shape": (frames,)}
@@ -85,12 +85,12 @@ def table_head(frames: int) -> bytes:
 
 
 def csv_head() -> bytes:
-    """Return the first line of a table in text.
+    r"""Return the first line of a table in text.
 
     Examples
     --------
     >>> csv_head()
-    b'frame,array,file,offset,files,runs,run_bytes,run_stride\\n'
+    b'frame,array,file,offset,files,runs,run_bytes,run_stride\n'
     """
     return (",".join(PLACE_DTYPE.names or ()) + "\n").encode()
 
@@ -132,7 +132,7 @@ def prepared_to_json(prepared: Prepared) -> bytes:
         "table": prepared.table,
         "frames": prepared.frames,
         "stamp": {"now": prepared.stamp.now.isoformat(), "uuids": list(prepared.stamp.uuids)},
-        "finished": finished and {"frames": finished.frames, "missing": _ranges(finished.missing)},
+        "finished": finished and {"frames": finished.frames, "missing": list(finished.missing)},
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     # An entry a line: there may be a million, and they are read by people too.
@@ -194,19 +194,10 @@ def _file(number: int, values: Any) -> FileSpec:
 
 def _finished(values: dict[str, Any]) -> Finished:
     try:
-        missing = tuple(place for first, last in values["missing"] for place in range(int(first), int(last) + 1))
-        return Finished(int(values["frames"]), missing)
+        return Finished(int(values["frames"]), tuple((int(first), int(last)) for first, last in values["missing"]))
     except (KeyError, TypeError, ValueError) as error:
         _refuse(("finished",), f"must hold frames and ranges of missing ones: {error!r}")
 
 
 def _refuse(loc: Loc, message: str) -> NoReturn:
     raise PlanError([Problem(loc, "invalid_file", message)])
-
-
-def _ranges(places: Sequence[int]) -> list[list[int]]:
-    """Return ascending numbers as ranges, first and last."""
-    numbers: NDArray[np.int64] = np.array(places, np.int64)
-    if not len(numbers):
-        return []
-    return [[int(part[0]), int(part[-1])] for part in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)]

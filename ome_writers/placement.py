@@ -6,19 +6,69 @@ OME-Zarr is placed by `placement_zarr.py`, OME-TIFF by `placement_tiff.py`. Both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import Final
+from typing import Final, Protocol
 
+from ome_writers.cuts import Cut, FileSpec, Head
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Unit
-from ome_writers.placement_tiff import TiffPlacement, place_tiff
-from ome_writers.placement_zarr import ZarrPlacement, place_zarr
+from ome_writers.order import Rows
+from ome_writers.placement_tiff import place_tiff
+from ome_writers.placement_zarr import place_zarr
 from ome_writers.plan import Plan
 
 SHORT_RUN: Final = 64 << 10
 """Runs of fewer bytes are not worth a system call each, where a whole chunk can be written with one."""
 
-Placement = ZarrPlacement | TiffPlacement
+
+class Placement(Protocol):
+    """Where the pixels of a dataset lie, in files that are numbered; made by `place`.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 4, "y": 8, "x": 8}, chunk_shapes={"t": 2})
+    >>> placement: Placement = place(compile(AcquisitionSettings(root_path="a.zarr", dtype="uint16", dimensions=dims)))
+    >>> placement.file_count, placement.at(0, (3, ))
+    (2, (1, 128))
+    >>> placement.cut(0).run_bytes
+    128
+    """
+
+    @property
+    def plan(self) -> Plan:
+        """The plan whose frames these are."""
+
+    @property
+    def file_count(self) -> int | None:
+        """Number of files, `None` without end."""
+
+    def cut(self, array: int, /) -> Cut:
+        """Return how the frames of an array are cut into runs of bytes."""
+
+    def at(self, array: int, index: Sequence[int], /) -> tuple[int, int]:
+        """Return the number of the (first) file, and the byte in it, of the frame at an index of an array."""
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Rows:
+        """Return where the frames at places `start` to `stop` of the plan lie, read-only; costs the stretch asked for.
+
+        Returns
+        -------
+        A record array with `frame`, `array`, `file`, `offset` (of the first run, in bytes), `files` (that share the
+        frame, from `file` on), `runs` (in each of them), `run_bytes` and `run_stride`.
+
+        Raises
+        ------
+        IndexError
+            If the stretch leaves the plan.
+        """
+
+    def file(self, number: int, /) -> FileSpec:
+        """Return the name and size of a file."""
+
+    def head(self, number: int, /) -> Head:
+        """Return what must stand in a file before its first frame comes: pieces, and the byte where each begins."""
 
 
 def place(plan: Plan) -> Placement:

@@ -4,14 +4,14 @@ A file begins with the directories of its pages (see `tiffpages.py`), so that it
 there is room for its OME-XML, then the pixels follow (see `tiffblocks.py`). With an axis without end, blocks of pages
 are added that hold as many rounds of it as `growth.py` announces at once.
 
-In a set of files a page is two strips that do not touch, and pages do not touch: tifffile (all versions so far) reads
-an image that lies in another file of a set from the wrong file if its pixels are one stretch of bytes.
+In a set of files a page is two strips that do not touch: tifffile (all versions so far) reads an image that lies in
+another file of a set from the wrong file if its pixels are one stretch of bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from operator import mul
 from typing import Final
@@ -207,6 +207,7 @@ class TiffPlacement:
         return self._files[number].compact_bytes(shapes)
 
 
+@lru_cache(maxsize=1)
 def place_tiff(plan: Plan) -> TiffPlacement:
     """Return where the frames of an OME-TIFF dataset lie."""
     settings, arrays, names = plan.settings, plan.layout.arrays, plan.layout.files

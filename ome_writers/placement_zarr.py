@@ -15,13 +15,14 @@ A file's number and a frame's offset are sums of digits times constants, like th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import product
 from math import prod
 from typing import Final
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ome_writers.checksum import crc32c
 from ome_writers.cuts import Cut, FileSpec, Head, described
@@ -106,6 +107,28 @@ class ZarrPlacement:
         cells, where = self._cell(number)
         index = cells.index(where)
         return ((cells.size(where) - len(index), index),) if index else ()
+
+    def following(self, number: int) -> int | None:
+        """Return the number of the file that comes next along the outermost loop, `None` if there is none."""
+        cells, where = self._cell(number)
+        axis = self.plan.outermost_axis
+        if axis is None:
+            return None
+        if cells.endless == axis:
+            return number + self._per_round
+        return number + prod(cells.grid[axis + 1 :]) if where[axis] + 1 < cells.grid[axis] else None
+
+    def cut_off(self, array: int, shape: Sequence[int]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield key, size and index of the shards at the edge of an array that ends earlier than planned."""
+        spec = self._cells[array].spec
+        if spec.shard_shape is None:
+            return
+        ends = _Cells(evolve(spec, shape=tuple(shape)))
+        for axis, (size, planned) in enumerate(zip(shape, spec.shape, strict=True)):
+            if size != planned and size % ends.extent[axis]:
+                last = [range(count - 1, count) if k == axis else range(count) for k, count in enumerate(ends.grid)]
+                for where in product(*last):
+                    yield ends.key(where), ends.size(where), ends.index(where)
 
     @cached_property
     def _per_round(self) -> int:

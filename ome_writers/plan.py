@@ -7,52 +7,31 @@ of the plan, counted from 0; in a plan made by `compile` it is also the number o
 
 from __future__ import annotations
 
+import typing
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from math import prod
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers import acquisition_rules, growth
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
-from ome_writers.layout import Layout, Unit, block_shape, fan_out, lay_out
+from ome_writers.layout import Layout, Unit, fan_out, lay_out
+from ome_writers.location import Location, location_of
 from ome_writers.order import Rows, Segment, cut, expand, ordered, reach, row_dtype
+from ome_writers.parts import apart
+from ome_writers.places import Places, checked, picked
 from ome_writers.selection import Index, resolve, selected
 from ome_writers.settings import AcquisitionSettings, by_ngff_rule
 
-
-@frozen
-class Location:
-    """Where one frame goes; as text it says so to people.
-
-    Examples
-    --------
-    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
-    >>> dims = dims_from_standard_axes({"t": 4, "p": ["A1", "B2"], "y": 8, "x": 8})
-    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
-    >>> plan.locate(3).path, plan.locate(3).index
-    ('1/0', (1,))
-    """
-
-    frame: int
-    position: int
-    array: int
-    path: str
-    """Key of the array."""
-    index: tuple[int, ...]
-    """Storage index."""
-    coordinates: dict[str, int] = field(hash=False)
-    """Index in every loop, by the name of its dimension."""
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
+if typing.TYPE_CHECKING:
+    from ome_writers.triggers import Cycle, Exposure, Triggers
 
 
 @frozen(eq=False, slots=False)
@@ -136,7 +115,7 @@ class Plan:
         The outermost axis ends where its frames end, but not before 1, since readers stumble over empty arrays; the
         others are as planned.
         """
-        outer = self._outermost_axis
+        outer = self.outermost_axis
         shapes = []
         for spec, reached in zip(self.layout.arrays, self.extent(cursor).tolist(), strict=True):
             shape = [size or 1 for size in spec.shape]
@@ -182,29 +161,69 @@ class Plan:
         >>> print(plan.locate(17))
         frame 17 (position 'B2', t=1 z=2)
         """
-        row = self.rows(place, place + 1)[0]
-        spec = self.layout.arrays[int(row["array"])]
-        indices = dict(zip(spec.dimension_names, row["index"].tolist(), strict=False)) | dict(spec.fan)
-        parts: list[str] = []
-        coordinates = {}
-        for dim in self.settings.dimensions[:-2]:
-            if dim.type == "position":
-                coordinates[dim.name] = spec.position
-                parts.insert(0, f"position {self.settings.positions[spec.position].name!r},")
-            else:
-                coordinates[dim.name] = indices[dim.name]
-                parts.append(f"{dim.name}={indices[dim.name]}")
-        where = " ".join(parts).rstrip(",")
-        text = f"frame {row['frame']} ({where})" if where else f"frame {row['frame']}"
-        return Location(
-            frame=int(row["frame"]),
-            position=spec.position,
-            array=int(row["array"]),
-            path=spec.path,
-            index=tuple(row["index"].tolist()),
-            coordinates=coordinates,
-            text=text,
-        )
+        self.stretch(place, place + 1)
+        return location_of(self.settings, self.layout, self.rows_at([place])[0])
+
+    def place(self, /, **indices: int | str) -> int:
+        """Return the place of the frame with these indices or names in the loops; what `locate` is the inverse of.
+
+        Every loop must be named, but those of a single element. After the first time it costs some microseconds.
+
+        Raises
+        ------
+        PlanError
+            If there is no such dimension, index or name, or no frame is planned there; or if a name means several.
+
+        Examples
+        --------
+        >>> from ome_writers import AcquisitionSettings, dims_from_standard_axes
+        >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8",
+        ...     dimensions=dims_from_standard_axes({"t": 4, "p": ["A1", "B2"], "z": 5, "y": 8, "x": 8})))
+        >>> plan.place(t=1, p="B2", z=2)
+        17
+        >>> plan.place(**plan.locate(17).coordinates)
+        17
+        """
+        place = self.places.find(indices)
+        if self.frames is None and place >= self._most_frames:
+            message = f"indices are 32 bits wide, which lasts for {self._most_frames} frames of this plan"
+            raise PlanError([Problem((self.settings.dimensions[0].name,), "unsupported", message)])
+        return place
+
+    def rows_at(self, places: Sequence[int] | NDArray[np.integer]) -> Rows:
+        """Return the rows of any places, as `rows`, in the order in which they are given."""
+        wanted = np.asarray(places, np.int64)
+        if len(wanted):
+            self.stretch(int(wanted.min()), int(wanted.max()) + 1)
+        out = picked(self.segments, self._starts, wanted, self._row_dtype)
+        out.flags.writeable = False
+        return out
+
+    def reordered(self, places: Sequence[int] | NDArray[np.integer]) -> Plan:
+        """Return the plan with the frames of these places first, in this order, then those of all others in their own.
+
+        Its rows keep the frame numbers of this plan. Costs memory for the rows up to the furthest of `places`.
+
+        Raises
+        ------
+        PlanError
+            If there is no such place, or if one comes twice.
+
+        Examples
+        --------
+        >>> from ome_writers import AcquisitionSettings, dims_from_standard_axes
+        >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8",
+        ...     dimensions=dims_from_standard_axes({"t": 2, "c": 3, "y": 8, "x": 8})))
+        >>> plan.reordered([4, 1]).table["frame"].tolist()
+        [4, 1, 0, 2, 3, 5]
+        """
+        first = checked(places, self.frames)
+        end = int(first.max(initial=-1)) + 1
+        if np.array_equal(first, np.arange(end)):
+            return self
+        between = np.setdiff1d(np.arange(end), first, assume_unique=True)
+        rows = self.rows_at(np.concatenate([first, between]))
+        return evolve(self, segments=(Segment(rows), *self.rest(end).segments))
 
     def select(self, **indices: Index) -> Plan:
         """Return the part of the plan in which the named dimensions have the given indices or names.
@@ -223,7 +242,7 @@ class Plan:
         [4, 5, 10, 11]
         """
         wanted = {name: resolve(self.settings, name, index) for name, index in indices.items()}
-        return evolve(self, segments=selected(self.segments, self._columns, wanted, self._column))
+        return evolve(self, segments=selected(self.segments, self.places.columns, wanted, self.places.read))
 
     def split(self, parts: int, unit: Unit = "shard") -> tuple[Plan, ...]:
         """Return the plan cut into at most `parts` plans that share no block, of about equal size.
@@ -248,20 +267,8 @@ class Plan:
             raise PlanError([Problem(("parts",), "invalid_value", f"must be at least 1; got {parts}")])
         if self.frames is None:
             raise PlanError([Problem(("dimensions", 0, "count"), "unsupported", "a plan without end cannot be split")])
-        table = self.table
-        shapes = np.array([block_shape(spec, unit)[:-2] for spec in self.layout.arrays], np.int64)
-        keys = np.column_stack([table["array"], table["index"] // shapes[table["array"]]])
-        _, first, block, sizes = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
-        by_arrival = np.argsort(first)
-        before = np.cumsum(sizes[by_arrival]) - sizes[by_arrival]
-        parts = min(parts, len(first))
-        number = np.arange(parts)
-        # The block that each part begins with: the one nearest its share, but each part has one at least.
-        begins = np.maximum.accumulate(np.searchsorted(before, number * len(table) / max(parts, 1)) - number) + number
-        begins = np.minimum(begins, len(first) - parts + number)
-        part = np.empty(len(first), np.int64)
-        part[by_arrival] = np.searchsorted(begins, np.arange(len(first)), side="right") - 1
-        return tuple(evolve(self, segments=(Segment(table[part[block.reshape(-1)] == k]),)) for k in range(parts))
+        pieces = apart(self.table, self.layout, unit, parts)
+        return tuple(evolve(self, segments=(Segment(rows),)) for rows in pieces)
 
     def rest(self, cursor: int) -> Plan:
         """Return the plan of what is left after `cursor` places."""
@@ -273,7 +280,38 @@ class Plan:
                 pieces += cut(segment, max(cursor - start, 0), frames)
         return evolve(self, segments=tuple(pieces))
 
+    def triggers(self, start: int = 0, stop: int | None = None, *, exposure: Exposure = None) -> Triggers:
+        """Return what a hardware controller has to do at places `start` to `stop`, a record for each frame.
+
+        `frame`, `position`, `time` (seconds), `x`, `y`, `z` (of the stage, in micrometers), `channel`, `camera` and
+        `exposure` (seconds: a number, or numbers by names of channels). NaN stands where the settings do not say.
+        """
+        from ome_writers.triggers import triggers  # which needs plans itself
+
+        return triggers(self, start, stop, exposure)
+
+    def cycles(self, *, exposure: Exposure = None) -> tuple[Cycle, ...]:
+        """Return the triggers in runs that a controller can loop; written out in turn they are `triggers()`."""
+        from ome_writers.triggers import cycles  # as above
+
+        return cycles(self, exposure)
+
+    def changes(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
+        """Return which devices move before each of the places `start` to `stop`; before the first of the plan none do.
+
+        `frame`, whether `time` (another time point), `x`, `y`, `z`, `channel` and `camera` change, and how far: `path`
+        in x and y, `travel` in z, in micrometers, NaN where the settings do not say. `cost` sums them up.
+        """
+        from ome_writers.moves import changes  # as above
+
+        return changes(self, start, stop)
+
     # ── how the table is kept ───────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def places(self) -> Places:
+        """What finds places from indices and names."""
+        return Places(self.settings, self.layout, self.segments)
 
     @cached_property
     def _axes(self) -> int:
@@ -293,8 +331,8 @@ class Plan:
         return [0, *accumulate(segment.frames or 0 for segment in self.segments)][: len(self.segments)]
 
     @cached_property
-    def _outermost_axis(self) -> int | None:
-        """Storage axis of the outermost loop that is an axis."""
+    def outermost_axis(self) -> int | None:
+        """Storage axis of the outermost loop that is an axis, `None` if there is none."""
         names = self.layout.arrays[0].dimension_names[:-2]
         return next((names.index(dim.name) for dim in self.settings.dimensions if dim.name in names), None)
 
@@ -327,27 +365,6 @@ class Plan:
             a, b = max(start - offset, 0), stop - offset if frames is None else min(stop - offset, frames)
             if a < b:
                 yield segment, a, b
-
-    @cached_property
-    def _columns(self) -> dict[str, tuple[str, int]]:
-        """Name of each loop -> the column that its index can be read from, and where in it."""
-        names = self.layout.arrays[0].dimension_names[:-2]
-        places = {name: ("index", axis) for axis, name in enumerate(names)}
-        for dim in self.settings.dimensions[:-2]:
-            places.setdefault(dim.name, ("position" if dim.type == "position" else "array", 0))
-        return places
-
-    def _column(self, rows: Rows, name: str) -> NDArray[np.int64]:
-        column, axis = self._columns[name]
-        if column == "index":
-            index: NDArray[np.int64] = rows["index"][:, axis]
-            return index
-        if column == "position":
-            position: NDArray[np.int64] = rows["position"]
-            return position
-        of_array = np.array([dict(spec.fan)[name] for spec in self.layout.arrays], np.int64)
-        chosen: NDArray[np.int64] = of_array[rows["array"]]
-        return chosen
 
 
 def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of this library

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
 from ome_writers import edits
-from ome_writers.casts import is_url
-from ome_writers.documents import Outcome, Stamp, documents
-from ome_writers.errors import PlanError, Problem
+from ome_writers.begin import Backend, begun
+from ome_writers.documents import Outcome
 from ome_writers.plan import Plan
 from ome_writers.progress import bar
 from ome_writers.run import Run
-from ome_writers.writer import THREADS, Writer, choose_writer, unmet, writer_named
+from ome_writers.writer import THREADS
 
 if TYPE_CHECKING:
     from ome_writers.events import Callback, EventName, Events
     from ome_writers.view import StreamView
 
-Backend = str | Writer | None
-
 
 class Stream:
-    """Takes frames in the order of a plan, one at a time; as a context manager it closes at the end.
+    """Takes the frames of a plan one at a time, in its order or any; as a context manager it closes at the end.
 
     Made by `create_stream`.
 
@@ -79,7 +74,13 @@ class Stream:
         """Whether the stream has been closed."""
         return self._run.outcome is not None
 
-    def append(self, frame: NDArray[Any], *, frame_metadata: Mapping[str, Any] | None = None) -> None:
+    def append(
+        self,
+        frame: NDArray[Any],
+        *,
+        frame_metadata: Mapping[str, Any] | None = None,
+        expect: Mapping[str, int | str] | None = None,
+    ) -> None:
         """Take the next frame. When this returns, the caller may reuse its memory.
 
         Parameters
@@ -89,11 +90,15 @@ class Stream:
         frame_metadata
             Any JSON-like values, also numpy scalars and arrays, datetimes and paths. `delta_t` and `exposure_time`
             (seconds) and `position_x`, `position_y`, `position_z` (micrometers) go to their places in OME-XML.
+        expect
+            What the caller believes that this frame is: an index or a name for any of the dimensions,
+            `{"c": "GFP", "z": 5}`. Numbers are indices, also where the coordinates of a dimension are numbers.
 
         Raises
         ------
         FrameError
-            If the frame or its metadata cannot be stored; it took no place, the next one may.
+            If the frame or its metadata cannot be stored, or the plan has another one here than expected; it took no
+            place, the next one may.
         PlanExhausted
             If all planned frames have come.
         WriteError
@@ -101,9 +106,61 @@ class Stream:
         ValueError
             If the stream is closed.
         """
-        self._take(frame, frame_metadata)
+        if expect is None:
+            self._take(frame, frame_metadata)
+        else:
+            with self._run.lock:
+                self._run.require_expected(expect)
+                self._take(frame, frame_metadata)
         for tell in self._after:
             tell(self._run.cursor)
+
+    def put(
+        self, frame: NDArray[Any], /, *, frame_metadata: Mapping[str, Any] | None = None, **indices: int | str
+    ) -> None:
+        """Take the frame of a place, in whatever order they come. When this returns, the caller may reuse its memory.
+
+        A stream is used in one way: frames are appended, or they are put. Those that are not put until it is closed are
+        missing, and with any of them the verdict is `"stopped"`.
+
+        Where the writer takes single frames in any order (`memory`; `direct` without compression, but for small tiles
+        in chunks of several frames), a frame goes to its place at once. For all others it waits, raw, in a temporary
+        file beside the dataset until `close` writes them all in the order of the plan. So the disk needs room for the
+        pixels twice, and a frame is out of the reach of a dying process only when `close` has returned, whatever
+        `capabilities.ack` says.
+
+        Parameters
+        ----------
+        frame, frame_metadata
+            As for `append`.
+        **indices
+            An index or a name for each dimension, but those of a single element: `t=3, c="GFP", z=5`. Numbers are
+            indices. Positions of one name in different wells are told apart by index only. What goes on without end
+            gets as long as the largest index says.
+
+        Raises
+        ------
+        FrameError
+            If there is no such place, or its frame came before; or as for `append`. Nothing has moved.
+        WriteError
+            As for `append`. If the temporary file has no room, this frame has not come, and all before it have.
+        ValueError
+            If the stream is closed, or frames were appended.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+        >>> dims = dims_from_standard_axes({"t": 2, "c": ["DAPI", "GFP"], "y": 8, "x": 8})
+        >>> with create_stream(AcquisitionSettings(dtype="uint8", dimensions=dims)) as stream:
+        ...     for t, c in [(1, "GFP"), (0, "GFP"), (0, "DAPI")]:
+        ...         stream.put(np.ones((8, 8), "uint8"), t=t, c=c)
+        >>> stream.outcome.verdict, [str(stream.plan.locate(place)) for place in stream.outcome.missing]
+        ('stopped', ['frame 2 (t=1 c=0)'])
+        """
+        self._run.put(frame, indices, frame_metadata)
+        for tell in self._after:
+            tell(self._run.steps)
 
     def skip(self, *, frames: int = 1) -> None:
         """Go past frames that will not come; they read as the fill value, and the documents say that they are missing.
@@ -307,38 +364,3 @@ def _close_forgotten(run: Run, heard: list[Events]) -> None:
             end()
     finally:
         warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)
-
-
-def begun(plan: Plan, backend: Backend) -> Run:
-    """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
-    writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
-    if not isinstance(writer, Writer):
-        raise PlanError(
-            [Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")]
-        )
-    if problems := unmet(plan, writer.capabilities):
-        raise PlanError(problems)
-    if plan.settings.buffer_bytes:
-        from ome_writers.writers.ring import BufferedWriter
-
-        writer = BufferedWriter(writer, plan.settings.buffer_bytes)
-    from ome_writers.space import require_space
-    from ome_writers.target import room_at
-
-    settings, stamp = plan.settings, _stamp(plan)
-    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
-    local = writer.capabilities.persistent and root and not is_url(root)
-    if local:
-        require_space(plan, root, overwrite=settings.overwrite)
-    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
-        run = Run(plan, writer, root, stamp)
-        able = writer.capabilities
-        said = Outcome(writer=able.name, root=root, placed=able.positioned)
-        writer.open(root, plan, documents(plan, stamp, said))
-    return run
-
-
-def _stamp(plan: Plan) -> Stamp:
-    import uuid
-
-    return Stamp(now=datetime.now(UTC), uuids=tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))

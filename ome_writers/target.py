@@ -7,6 +7,7 @@ cannot be made, and goes only after that.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import BinaryIO
 
 _ZARR_FILES = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"})
 _LEFT_BEHIND = ("zarr.json.__lock",)  # by tensorstore, when its process is killed
+_BESIDE = re.compile(r"\.\d+\.(zarr\.json|METADATA\.ome\.xml)")
+"""What a process left behind that was killed while it replaced a document (see `writers/files.py`)."""
 _OME_XML = PurePath("OME", "METADATA.ome.xml")
 _MANIFEST = "manifest.json"
 _NOTES = "frame_metadata.jsonl"
@@ -112,7 +115,8 @@ def _not_of_zarr(group: Path, *above: str) -> Iterator[PurePath]:
     for entry in sorted(group.iterdir()):
         here = PurePath(*above, entry.name)
         if not entry.is_dir() or entry.is_symlink():
-            if entry.name not in (*_ZARR_FILES, *_LEFT_BEHIND) and here != _OME_XML:
+            known = entry.name in (*_ZARR_FILES, *_LEFT_BEHIND) or here == _OME_XML
+            if not known and not _BESIDE.fullmatch(entry.name):
                 yield here
         elif not _is_array(entry):
             yield from _not_of_zarr(entry, *above, entry.name)

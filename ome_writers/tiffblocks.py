@@ -87,7 +87,6 @@ class FilePages:
         out = []
         for page, cut in self.kinds:
             size = (cut.runs - 1) * cut.run_stride + page.sizes[-1]
-            size += GAP * (cut.runs > 1)
             unit = _SECTOR if size >= _LARGE else GAP
             out.append(-(-size // unit) * unit)
         return out

@@ -52,6 +52,12 @@ METERS: dict[str, float] = {
 }  # fmt: skip
 """NGFF name of a unit of length -> its length in meters."""
 
+SECONDS: dict[str, float] = {
+    **{f"{name.removesuffix('meter')}second": size for name, size in METERS.items() if name.endswith("meter")},
+    "minute": 60.0, "hour": 3600.0, "day": 86400.0,
+}  # fmt: skip
+"""NGFF name of a unit of time -> its length in seconds."""
+
 
 def ngff_name(unit: str, quantity: Quantity) -> str | None:
     """Return NGFF's name of a unit of `quantity`, or `None` if it is none.

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ome_writers.casts import row_name
 from ome_writers.settings import Plate, Position
-from ome_writers.units import METERS, ngff_name
+from ome_writers.units import METERS, SECONDS, ngff_name
 from ome_writers.useq_loops import GRID, Nest, Visit, by_chance
 
 if TYPE_CHECKING:
     import useq
-
-_SECONDS: Final = {
-    "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0,
-}  # fmt: skip
-
 
 Pair = tuple[int, int]
 """A row and a column, counted from 0."""
@@ -45,7 +40,7 @@ def factor(unit: str | None) -> float:
     (1000.0, 2.0, 1.0)
     """
     length = METERS.get(ngff_name(unit or "", "space") or "")
-    time = _SECONDS.get(ngff_name(unit or "", "time") or "")
+    time = SECONDS.get(ngff_name(unit or "", "time") or "")
     return float(f"{METERS['micrometer'] / length:.12g}") if length else 1 / time if time else 1.0
 
 

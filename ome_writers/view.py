@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ome_writers.cube import Cube, Rectangle, cube_of, pieces, reached, reads, resolve
+from ome_writers.cube import Cube, Rectangle, cube_of, pieces, reads, resolve
 from ome_writers.events import Events
 from ome_writers.run import Run
 
@@ -246,7 +246,7 @@ class _Running:
         self._files: Any = None
 
     def extent(self) -> tuple[int, ...]:
-        return reached(self._run.plan, self._cube, self._run.cursor)
+        return self._run.reached(self._cube)
 
     def listen(self, emit: Callable[[], None]) -> None:
         self._events.on("coords_expanded", lambda _: emit())
@@ -263,8 +263,8 @@ class _Running:
 
     @property
     def _through_writer(self) -> bool:
-        capabilities = self._run.writer.capabilities
-        return capabilities.readable and (self._run.outcome is None or not capabilities.persistent)
+        run = self._run
+        return run.readable and (run.outcome is None or not run.writer.capabilities.persistent)
 
     def _stored(self) -> Any:
         run, format_ = self._run, self._run.plan.settings.format.name

@@ -324,7 +324,7 @@ class Entry:
 
 
 WRITERS: Final[dict[str, Entry]] = {
-    "direct": Entry("ome_writers.writers.direct:DirectWriter", ("ome-zarr",), None, None),
+    "direct": Entry("ome_writers.writers.direct:DirectWriter", ("ome-zarr", "ome-tiff"), None, None),
     "tensorstore": Entry(
         "ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"
     ),

@@ -12,11 +12,13 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ome_writers import AcquisitionSettings, acquisition_rules, compile
+from ome_writers import AcquisitionSettings, acquisition_rules, compile, placement
 from ome_writers.check import problems_of
 from ome_writers.layout import ArraySpec
-from ome_writers.testing import Failing, check_writer, frame_pixels, settings
+from ome_writers.testing import Failing, check_writer, frame_pixels, read_zarr, settings
 from ome_writers.writer import Block, Writer
+from ome_writers.writers import placed
+from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.memory import MemoryWriter
 
 
@@ -98,6 +100,31 @@ class TestTheKitNotices:
     def test_noticed(self, make_writer: Callable[[], Writer]) -> None:
         with pytest.raises((AssertionError, ExceptionGroup)):
             check_writer(make_writer, from_memory, examples=200, phases=[Phase.generate])
+
+
+class Misplaces(DirectWriter):
+    """Puts a frame where the one before it belongs."""
+
+    def write(self, blocks: Sequence[Block], /) -> None:
+        super().write([block._replace(start=(*block.start[:-1], max(block.start[-1] - 1, 0))) for block in blocks])
+
+
+class TestDirectWriter:
+    """The kit is content with frames that are put in their places on disk, and notices others."""
+
+    @pytest.mark.parametrize("way", ["seeking", "long runs"])
+    def test_keeps_the_rules(self, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if way == "seeking":
+            monkeypatch.setattr(placed, "POSITIONED", False)
+        else:
+            monkeypatch.setattr(placement, "SHORT_RUN", 1)
+        check_writer(DirectWriter, read_zarr, settings=settings(formats=["ome-zarr"], codecs=[]), examples=15)
+
+    def test_noticed(self) -> None:
+        drawn = settings(formats=["ome-zarr"], codecs=[])
+        # It may also damage a file, so that zarr-python refuses it.
+        with pytest.raises((AssertionError, ExceptionGroup, ValueError)):
+            check_writer(Misplaces, read_zarr, settings=drawn, examples=100, phases=[Phase.generate])
 
 
 class TestStrategies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from math import lcm, log, prod
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ome_writers import AcquisitionSettings, Plan, compile, growth
+from ome_writers import AcquisitionSettings, Plan, compile, dims_from_standard_axes, growth
 from ome_writers.checksum import crc32c
 from ome_writers.cuts import Cut
+from ome_writers.errors import PlanError
 from ome_writers.growth import bounds
 from ome_writers.placement import Placement, place
+from ome_writers.placement_zarr import place_zarr
 from ome_writers.testing import arrivals, expected_arrays, frame_pixels, settings
 from ome_writers.zarrjson import array_json, encode_json
 
@@ -36,15 +38,17 @@ def looked_at(plan: Plan) -> int:
     return NUMBER if plan.frames is None else plan.frames
 
 
-def runs(cut: Cut, row: np.void) -> list[tuple[int, int, int, int, int]]:
-    """Return each run of a frame: its file, where in that it begins and ends, and its first row and column of pixels."""
+def runs(cut: Cut, row: np.void, height: int) -> list[tuple[int, int, int, int, int]]:
+    """Return each run of a frame: its file, where in that it begins and ends, its first row and column of pixels."""
     found = []
-    (rows, columns), (down, across), (height, width) = cut.parts, cut.tiles, cut.tile
+    (rows, columns), (down, across), (deep, wide) = cut.parts, cut.tiles, cut.tile
     for part, (r, c) in enumerate(product(range(rows), range(columns))):
         for run, (i, j) in enumerate(product(range(down), range(across))):
             begin = int(row["offset"]) + run * cut.run_stride
-            place = (r * down + i) * height, (c * across + j) * width
-            found.append((int(row["file"]) + part, begin, begin + cut.run_bytes, *place))
+            place = (r * down + i) * deep, (c * across + j) * wide
+            # Strips of TIFF end with the frame, tiles of Zarr are whole.
+            lines = deep if cut.padded else min(deep, height - place[0])
+            found.append((int(row["file"]) + part, begin, begin + cut.run_bytes // deep * lines, *place))
     return found
 
 
@@ -53,7 +57,7 @@ def files_of(placement: Placement, frames: Sequence[NDArray[Any]]) -> dict[str, 
     files: dict[int, bytearray] = {}
     for row, pixels in zip(placement.rows(0, len(frames)), frames, strict=True):
         cut = placement.cut(int(row["array"]))
-        for number, begin, _, top, left in runs(cut, row):
+        for number, begin, _, top, left in runs(cut, row, len(pixels)):
             if number not in files:
                 files[number] = bytearray(placement.file(number).size)
                 for at, data in placement.head(number):
@@ -98,26 +102,26 @@ class TestFiles:
     @given(settings=EITHER)
     def test_no_two_runs_overlap_and_none_leaves_its_file(self, settings: AcquisitionSettings) -> None:
         plan = compile(settings)
-        placement = place(plan)
+        placement, height = place(plan), settings.frame_dimensions[0].count or 1
         taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for row in placement.rows(0, looked_at(plan)):
-            for number, begin, end, *_ in runs(placement.cut(int(row["array"])), row):
+            for number, begin, end, *_ in runs(placement.cut(int(row["array"])), row, height):
                 taken[number].append((begin, end))
         for number, stretches in taken.items():
             stretches += [(at, at + len(data)) for at, data in placement.head(number)]
             stretches.sort()
             assert stretches[0][0] >= 0
-            assert all(end <= begin for (_, end), (begin, _) in zip(stretches, stretches[1:], strict=False))
+            assert all(end <= begin for (_, end), (begin, _) in pairwise(stretches))
             if plan.frames is not None:
                 assert stretches[-1][1] <= placement.file(number).size
 
     @given(settings=PLAIN)
     def test_a_file_that_the_array_fills_has_no_gaps(self, settings: AcquisitionSettings) -> None:
         plan = compile(settings)
-        placement = place(plan)
+        placement, height = place(plan), settings.frame_dimensions[0].count or 1
         used: dict[int, int] = defaultdict(int)
         for row in placement.rows(0, looked_at(plan)):
-            for number, begin, end, *_ in runs(placement.cut(int(row["array"])), row):
+            for number, begin, end, *_ in runs(placement.cut(int(row["array"])), row, height):
                 used[number] += end - begin
         for array in plan.layout.arrays:
             file = array.shard_shape or array.chunk_shape
@@ -142,6 +146,51 @@ class TestFiles:
         for beyond in (-1, len(keys)):
             with pytest.raises(IndexError):
                 placement.file(beyond)
+
+    @given(settings=PLAIN)
+    def test_what_follows_lies_behind_along_the_outermost_loop(self, settings: AcquisitionSettings) -> None:
+        plan = compile(settings)
+        placement = place_zarr(plan)
+        names = plan.layout.arrays[0].dimension_names[:-2]
+        outer = next((names.index(dim.name) for dim in settings.dimensions if dim.name in names), None)
+        for number in range(placement.file_count or NUMBER):
+            key, following = placement.file(number).key, placement.following(number)
+            spec = next(array for array in plan.layout.arrays if key.startswith(f"{array.path}/c/"))
+            cell = [int(part) for part in key.removeprefix(f"{spec.path}/c/").split("/")]
+            wanted = None
+            if outer is not None:
+                cell[outer] += 1
+                size = spec.shape[outer]
+                if size is None or cell[outer] * (spec.shard_shape or spec.chunk_shape)[outer] < size:
+                    wanted = "/".join([spec.path, "c", *map(str, cell)])
+            assert (following if following is None else placement.file(following).key) == wanted
+
+    @pytest.mark.parametrize("order", [["t", "c"], ["c", "t"]])
+    @pytest.mark.parametrize("length", range(1, 8))
+    @pytest.mark.filterwarnings("ignore:OME-Zarr 0.5 wants axes")
+    def test_a_shard_that_is_cut_off_ends_with_its_last_chunk(
+        self, tmp_path: Path, order: list[str], length: int
+    ) -> None:
+        sizes = {"t": 7, "c": 3, "y": 4, "x": 4}
+        dims = dims_from_standard_axes(sizes, chunk_shapes={"y": 2}, shard_shapes={"t": 3, "c": 2, "y": 2})
+        plan = compile(
+            AcquisitionSettings(root_path="a.zarr", dtype="uint8", dimensions=dims, storage_order=[*order, "y", "x"])
+        )
+        placement, (spec,) = place_zarr(plan), plan.layout.arrays
+        shape = tuple(length if name == "t" else sizes[name] for name in spec.dimension_names)
+        frames = [frame_pixels(number, (4, 4), "uint8") for number in range(21)]
+        files = files_of(placement, frames)
+        cut = {key: (size, index) for key, size, index in placement.cut_off(0, shape)}
+        for key, data in files.items():
+            size, index = cut.get(key, (len(data), b""))
+            assert size <= len(data)
+            data[size - len(index) : size] = index
+            (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / key).write_bytes(data[:size])
+        (tmp_path / spec.path / "zarr.json").write_bytes(encode_json(array_json(spec, shape)))
+        wanted = np.array(frames).reshape(7, 3, 4, 4)[:length]
+        found = read_by_both(tmp_path, spec.path)
+        np.testing.assert_array_equal(found, wanted if order[0] == "t" else wanted.swapaxes(0, 1))
 
 
 class TestPlaces:
@@ -182,6 +231,15 @@ class TestPlaces:
             rows = place(part).rows(0, 1 if part.frames is None else part.frames)
             rows = rows[rows["frame"] < len(whole)]
             np.testing.assert_array_equal(rows, whole[rows["frame"]])
+
+
+class TestRefusals:
+    """Pixels whose place nobody can know have none."""
+
+    @given(settings().filter(lambda drawn: drawn.compression or drawn.format.name == "scratch"))
+    def test_no_place(self, settings: AcquisitionSettings) -> None:
+        with pytest.raises(PlanError, match=r"no place before they come|only OME-Zarr and OME-TIFF"):
+            place(compile(settings))
 
 
 class TestGrowth:

@@ -24,6 +24,7 @@ from ome_writers.testing import Failing, check_writer, expected_arrays, frame_pi
 from ome_writers.testing.conformance import ReadArray
 from ome_writers.writer import Block, Capabilities, Documents, Selection, Writer
 from ome_writers.writers.acquire import AcquireZarrWriter
+from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.memory import MemoryWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
 from ome_writers.writers.tiff import TiffWriter
@@ -96,10 +97,15 @@ def from_blocks(writer: BlockWriter, _root: str, array: ArraySpec) -> NDArray[An
     return writer.whole(array.image)
 
 
+def read_either(writer: object, root: str, array: ArraySpec) -> NDArray[Any] | None:
+    return (read_zarr if Path(root, "zarr.json").exists() else read_tiff)(writer, root, array)
+
+
 WRITERS: dict[str, tuple[Callable[[], Writer], ReadArray]] = {
     "memory": (MemoryWriter, from_memory),
     "chunks": (lambda: BlockWriter("chunk"), from_blocks),
     "shards": (lambda: BlockWriter("shard"), from_blocks),
+    "direct": (DirectWriter, read_either),
     "tensorstore": (TensorStoreWriter, read_zarr),
     "zarrs-python": (ZarrsWriter, read_zarr),
     "zarr-python": (ZarrWriter, read_zarr),

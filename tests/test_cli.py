@@ -162,7 +162,7 @@ def test_check_tells_that_the_writer_cannot(ask: Any) -> None:
 
 def test_check_is_content_with_good_settings(ask: Any) -> None:
     assert ask("check", settings_file()) == (
-        0, "cells.json: no problems; 6 frames in 1 array, written by tensorstore\n", ""
+        0, "cells.json: no problems; 6 frames in 1 array, written by direct\n", ""
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_plan_shows_numbers_and_rows(ask: Any) -> None:
     assert code == 0
     assert cell(said, "frames") == "24"
     assert cell(said, "pixels") == "28.8 kB"  # 24 × 20 × 30 × 2 bytes
-    assert cell(said, "writer") == "tensorstore, a shard at a time"
+    assert cell(said, "writer") == "direct, a chunk at a time"
     lines = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
     # A shard: 4 t × 1 c × 8 y × 30 x.
     assert ["0/0", "A1", "t c y x", "4×3×20×30", "2×1×8×30", "4×1×8×30"] in lines
@@ -228,6 +228,22 @@ def test_plan_without_end(ask: Any) -> None:
     assert cell(said, "frames") == "without end"
     assert "∞×12×10" in said
     assert "first 3 rows" in said
+
+
+def test_plan_compares_orders(ask: Any) -> None:
+    positions = [{"name": name, "x_coord": x, "y_coord": y} for name, x, y in (("A", 0, 0), ("B", 3, 4))]
+    stage = {"name": "p", "coords": positions}
+    times = {"name": "t", "count": 5}
+    channels, frame = {"name": "c", "count": 2}, [{"name": "y", "count": 12}, {"name": "x", "count": 10}]
+    told = {}
+    for order, loops in {"by time": [times, stage, channels], "by position": [stage, times, channels]}.items():
+        _, said, _ = ask("plan", settings_file(dimensions=[*loops, *frame]))
+        assert "moves\n" in said
+        told[order] = [re.split(r"\s{2,}", cell(said, name)) for name in ("stage moves", "channel changes")]
+    assert told == {"by time": [["9", "45 µm"], ["19"]], "by position": [["1", "5 µm"], ["19"]]}
+    _, said, _ = ask("plan", settings_file(dimensions=[{"name": "t"}, stage, *frame]))
+    assert "moves in each turn of 2 frames\n" in said
+    assert cell(said, "stage moves") == "2  10 µm"
 
 
 # ── info ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

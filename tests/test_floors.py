@@ -18,32 +18,32 @@ FLOORS = (
     ["errors", "units", "casts", "colors", "checksum", "_version"],
     ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
     [
-        *["order", "layout", "selection", "growth", "plan", "assembly"],
+        *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "cycles", "physical", "triggers", "moves", "assembly"],
         *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
     ],
-    ["plan_file"],
+    ["plan_file", "place_file"],
     [
-        *["writer", "space", "target", "files", "progress", "run", "events", "edits", "view", "stream", "shell", "__init__"],
+        *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin", "events", "edits", "view", "stream", "shell", "__init__"],
         "writers.ring",
     ],
     [
         *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
         *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
         *[f"writers.{name}" for name in ("framestore", "scratch")],
-        *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "placed", "zarrfolder")],
+        *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "placed", "ahead", "reserve", "zarrfolder")],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "useq", "useq_loops", "useq_positions"],
+        *["simulate", "sources", "arrange", "prepared", "finished", "useq", "useq_loops", "useq_positions"],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "show")],
+        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "show")],
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"

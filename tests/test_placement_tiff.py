@@ -215,6 +215,7 @@ CUTS: dict[str, tuple[dict[str, Any], list[str], list[tuple[int, ...]], bool]] =
     "no end, the faster axis": ({"t": None, "c": 2}, ["c", "t"], [(2, 17)], False),
     "no end, several": ({"t": None, "p": ["a", "b"], "c": 2}, ["t", "c"], [(17, 2), (16, 2)], False),
     "no end, one block": ({"t": None, "p": ["a", "b"], "c": 2}, ["t", "c"], [(8, 2), (7, 2)], True),
+    "no end, one block and more": ({"t": None, "p": ["a", "b"], "c": 2}, ["t", "c"], [(8, 2), (9, 2)], False),
 }
 
 

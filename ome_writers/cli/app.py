@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from attrs import evolve
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from numpy.typing import NDArray
@@ -19,17 +18,15 @@ from rich.progress import track
 
 from ome_writers import __version__
 from ome_writers.arrange import arranged
-from ome_writers.casts import split_suffix
 from ome_writers.cli import show
 from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
+from ome_writers.cli.prepare import finish, prepare, redirected
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
 from ome_writers.files import load
-from ome_writers.formats import resolve
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
-from ome_writers.settings import AcquisitionSettings
 from ome_writers.shell import write as write_frames
 from ome_writers.sources import SourceError, frames_from
 from ome_writers.writer import choose_writer
@@ -196,26 +193,11 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 
 
 app.command(bench, sort_key=6)
+app.command(prepare, sort_key=7)
+app.command(finish, sort_key=8)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def redirected(settings: AcquisitionSettings, to: str, *, overwrite: bool) -> AcquisitionSettings:
-    """Return the settings with another output path. Its suffix, if it has one, chooses the format.
-
-    Examples
-    --------
-    >>> redirected(AcquisitionSettings(root_path="a.ome.zarr"), "b.ome.tif", overwrite=False).output_path
-    'b.ome.tif'
-    """
-    suffix, format_ = split_suffix(to)[1], settings.format
-    by_path = resolve("auto", to)
-    if format_.name == "scratch" or (suffix and format_.name != by_path.name):
-        format_ = by_path
-    elif suffix:
-        format_ = evolve(format_, suffix=suffix)
-    return evolve(settings, root_path=to, format=format_, overwrite=overwrite or settings.overwrite)
 
 
 def _frame_shape(plan: Plan) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from ome_writers.datasets.zarr import read_node
 from ome_writers.documents import document_bytes
 from ome_writers.errors import Problem
 from ome_writers.layout import ArraySpec
+from ome_writers.moves import cost
 from ome_writers.plan import Plan
 from ome_writers.writer import Writer, peak_bytes_for, unit_for
 
@@ -85,7 +86,7 @@ def problems(found: Iterable[Problem], name: str) -> Text:
 
 def plan_view(plan: Plan, writer: Writer, rows: int) -> RenderableType:
     """Show what would be written, and the first rows of the plan."""
-    return Group(_summary(plan, writer), _arrays(plan), _rows(plan, rows))
+    return Group(_summary(plan, writer), _arrays(plan), _moves(plan), _rows(plan, rows))
 
 
 def _summary(plan: Plan, writer: Writer) -> Table:
@@ -150,6 +151,14 @@ def _arrays(plan: Plan) -> Table:
 
 def _tight(shape: Sequence[int | None]) -> str:
     return sizes(shape).replace(" ", "")
+
+
+def _moves(plan: Plan) -> Text:
+    """Show what the order of the frames costs, so that orders can be compared."""
+    found = cost(plan)
+    each = f" in each turn of {found.frames} frames" if plan.frames is None else ""
+    _, *lines = str(found).splitlines()  # the first says how many frames there are
+    return Text("\n").append(f"moves{each}\n", style="bold").append("\n".join(lines))
 
 
 def _rows(plan: Plan, count: int) -> RenderableType:

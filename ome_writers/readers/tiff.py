@@ -23,6 +23,7 @@ from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.pages import paging
+from ome_writers.placement_tiff import place_tiff
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 
@@ -113,7 +114,7 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
     came[outcome.missing] = False
     rows = plan.rows(0, outcome.cursor)
     shapes = plan.shapes(outcome.cursor)
-    page = paging(plan, rows, shapes).numbers
+    page = place_tiff(plan).numbers(rows) if outcome.placed else paging(plan, rows, shapes).numbers
     files: dict[str, int] = {}
     found = []
     for spec, shape, gone in zip(plan.layout.arrays, shapes, _grouped(rows["array"], len(shapes)), strict=True):
@@ -158,20 +159,35 @@ def reopened(path: Path) -> tuple[Cube, TiffArrays]:
     axes = [str(name) for name in facts["axes"]]
     types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
     roles = [_ROLES.get(types[name], "C") for name in axes[:-2]]
-    images = {int(image.attrib["ID"].removeprefix("Image:")): image for image in root.iterfind("{*}Image")}
+    images = _images(root)
     fans = prod(dim["count"] for dim in facts["dimensions"] if dim["name"] not in axes)
+    if len(images) < fans and '<M K="verdict">running</M>' in text:
+        # While a run lasts, or if it was killed, each file of a set may tell of itself only.
+        for other in _files_in(file.parent):
+            images |= _images(ET.fromstring(_described(other)[1]))  # noqa: S314 - as above
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
     described = next(one for one in pixels if one is not None)
     height, width = int(described.attrib["SizeY"]), int(described.attrib["SizeX"])
     dtype = described.attrib["Type"]
     arrays = TiffArrays(pages, (height, width), _DTYPES.get(dtype, dtype), 0)
-    shapes = [arrays.shape(array) for array in range(fans)]
+    shapes = [list(arrays.shape(array)) for array in range(fans)]
+    if "reached" in facts:
+        outermost = axes.index(str(facts["dimensions"][0]["name"]))
+        shapes[0][outermost] = max(shapes[0][outermost], int(facts["reached"]))
     return cube_from(facts, shapes, arrays.dtype), arrays
 
 
+def _images(root: ET.Element) -> dict[int, ET.Element]:
+    return {int(image.attrib["ID"].removeprefix("Image:")): image for image in root.iterfind("{*}Image")}
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")))
+
+
 def _first_of(folder: Path) -> Path:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")))
+    files = _files_in(folder)
     if not files:
         raise ValueError(f"{folder}: is neither an OME-Zarr nor a folder of OME-TIFF files")
     return files[0]
@@ -199,7 +215,7 @@ def _facts(root: ET.Element) -> dict[str, Any]:
     for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
         if annotation.get("Namespace") == RUN_NAMESPACE:
             noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
-            return {name: json.loads(noted[name]) for name in ("dimensions", "axes") if name in noted}
+            return {name: json.loads(noted[name]) for name in ("dimensions", "axes", "reached") if name in noted}
     return {}
 
 
@@ -209,7 +225,12 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
     numbers = np.full([int(pixels.attrib[f"Size{role}"]) for role in roles], -1, np.int64)
     name = file.name
     for data in pixels.iterfind("{*}TiffData"):
-        numbers[tuple(int(data.attrib[f"First{role}"]) for role in roles)] = int(data.attrib["IFD"])
+        first, ifd = tuple(int(data.attrib[f"First{role}"]) for role in roles), int(data.attrib["IFD"])
+        if (count := int(data.get("PlaneCount", "1"))) == 1:
+            numbers[first] = ifd
+        else:  # the others follow in storage order
+            flat = int(np.ravel_multi_index(first, numbers.shape))
+            numbers.reshape(-1)[flat : flat + count] = ifd + np.arange(count)
         uuid = data.find("{*}UUID")
         name = name if uuid is None else uuid.attrib["FileName"]
     return Pages(file.with_name(name), numbers, sys.maxsize)

@@ -16,7 +16,7 @@ For OME-Zarr `read_zarr` is such a function, for OME-TIFF `read_tiff`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,16 @@ def within(capabilities: Capabilities) -> SearchStrategy[AcquisitionSettings]:
     """Return a strategy of settings that a writer of these capabilities can do."""
     by_format = []
     for name in sorted(capabilities.formats):
+        codecs = capabilities.codecs
+        if isinstance(codecs, Mapping):
+            codecs = codecs.get(name)
         can = strategies.DTYPES.get(name, strategies.DTYPES["ome-zarr"])
         dtypes = [dtype for dtype in can if capabilities.dtypes is None or dtype in capabilities.dtypes]
         by_format.append(
             strategies.settings(
                 formats=[name],
                 dtypes=dtypes,
-                codecs=None if capabilities.codecs is None else sorted(capabilities.codecs),
+                codecs=None if codecs is None else sorted(codecs),
                 unbounded=None if capabilities.resizable else False,
             )
         )

@@ -120,12 +120,12 @@ class DirectTiff:
             If the disk fails or is full.
         """
         number, before = self._file_of[array], self._shapes[array]
-        if number in self._attached:
-            self._revive(number)
         self._shapes[array] = shape
         self._last = -1, -1
         for size, old, spec in zip(shape, before, self._placement.plan.layout.arrays[array].shape, strict=True):
-            if spec is None and size > old:
+            if spec is None and size > old and not self._files.holds(number, size):
+                if number in self._attached:
+                    self._revive(number)
                 self._files.grow(number, size)
 
     def _revive(self, number: int) -> None:
@@ -228,10 +228,10 @@ class DirectTiff:
                     self._put_xml(document.path, document.body)
                     continue
                 number, text = self._numbers[document.path], document.body.encode()
-                if document.shapes and number not in self._attached:
+                if document.shapes:
                     self._files.finish(number, text, document.shapes)
                 else:
-                    self._files.say(number, text, document.shapes)
+                    self._files.say(number, text)
         finally:
             self.abort()
 

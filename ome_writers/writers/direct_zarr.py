@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -23,13 +25,18 @@ from ome_writers.layout import ArraySpec
 from ome_writers.placement_zarr import place_zarr
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
+from ome_writers.writers.ahead import Ahead
 from ome_writers.writers.files import sync_tree
 from ome_writers.writers.placed import PlacedFiles, blank, get, put, put_all
 from ome_writers.writers.zarrfolder import ZarrFolder
-from ome_writers.writers.zarrtree import Shape, filled_up, ranges
+from ome_writers.writers.zarrtree import Shape, filled_up, grid, ranges
 
 _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
+_DEEP: Final = 16
+"""Frames in a file from which on the next one is made ahead."""
+_MOST_KEYS: Final = 4096
+"""Names of files that are kept, since each frame asks for one."""
 
 
 @frozen
@@ -71,23 +78,46 @@ class DirectZarr:
         self._placement = place_zarr(plan)
         self._frames = [_frames(spec, self._placement.cut(array)) for array, spec in enumerate(plan.layout.arrays)]
         self._folder = ZarrFolder(root, plan.layout.arrays)
-        self._files = PlacedFiles(self._folder.path)
+        self._files = PlacedFiles(self._folder.path, remembers=False)
         self._last = -1, -1
         """Number and descriptor of the file that was used last."""
+        self._cut = attach
+        """Whether shards may stand that end early, as their array did."""
+        deep = max(prod(grid(spec)[:-2]) for spec in plan.layout.arrays) >= _DEEP
+        self._ahead = Ahead(self._make, self._placement.following if deep else lambda _: None)
+        self._ended = False
+        """Whether files are closed as soon as they have been read."""
         if attach:
             self._folder.attach()
         else:
             self._folder.create(plan.first_shapes, documents)
+
+    def make(self, files: Iterable[int]) -> None:
+        """Make files, by number, before their first frame comes; those that stand are left alone.
+
+        Raises
+        ------
+        OSError
+            If the disk fails or is full.
+        """
+        for number in files:
+            if not self._files.exists(self._key(number)):
+                spec = self._placement.file(number)
+                self._files.make(spec.key, spec.size, self._placement.head(number))
 
     def resize(self, array: int, shape: Shape, /) -> None:
         """Give an array a new shape.
 
         Files beyond a smaller one are deleted. In a file that the new edge cuts, pixels beyond it are out of sight.
         """
-        if any(map(int.__lt__, shape, self._folder.shapes[array])):
-            self._files.close()
-            self._last = -1, -1
+        shrinks = any(map(int.__lt__, shape, self._folder.shapes[array]))
+        if shrinks:
+            self._let_go()
+            self._cut = True
         self._folder.resize(array, shape)
+        for key, size, index in self._placement.cut_off(array, shape) if shrinks else ():
+            with contextlib.suppress(FileNotFoundError):
+                self._files.cut(key, size, index)
 
     # ── pixels ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,18 +160,46 @@ class DirectZarr:
             raise
 
     def _opened(self, number: int) -> int:
-        key = self._key(number)
+        key, new = self._key(number), self._ahead.take(number)
         try:
             file = self._files.open(key)
         except FileNotFoundError:
-            file = self._files.create(key, self._placement.file(number).size, self._placement.head(number))
+            self._make(number)
+            file, new = self._files.open(key), True
+        if new:
+            self._ahead.follow(number)
+        elif self._cut:
+            self._complete(number, file)
         self._last = number, file
         return file
+
+    def _make(self, number: int) -> bool:
+        """Make a file, if there is none, and return whether there was none."""
+        spec = self._placement.file(number)
+        if self._files.path(spec.key).exists():
+            return False
+        self._files.make(spec.key, spec.size, self._placement.head(number), reserved=True)
+        return True
+
+    def _complete(self, number: int, file: int) -> None:
+        """Bring a shard that ended early, as its array did, to the length that it has in the plan."""
+        size = os.fstat(file).st_size
+        if size >= self._placement.file(number).size:
+            return
+        for at, index in self._placement.head(number):
+            try:
+                put(file, index, at)
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+            # Where the index stood before is the place of pixels again.
+            before = size - len(index)
+            blank(file, min(len(index), at - before), before)
 
     def _key(self, number: int) -> str:
         key = self._keys.get(number)
         if key is None:
-            if len(self._keys) > 4096:  # noqa: PLR2004 - a bound, of no importance
+            if len(self._keys) >= _MOST_KEYS:
                 self._keys.clear()
             key = self._keys[number] = self._placement.file(number).key
         return key
@@ -152,14 +210,22 @@ class DirectZarr:
         whole = prod(data.shape[:-2]) > 1 or deep == 1
         if whole and data.shape[:-2] != frames.spec.chunk_shape[:-2]:
             data = filled_up(data, (*frames.spec.chunk_shape[:-2], *data.shape[-2:]), frames.spec.fill_value)
-        for number, runs in enumerate(_in_files(data.reshape(-1, *data.shape[-2:]), cut, self._spare), file):
-            if not frames.sharded and whole:
-                self._files.put_new(self._key(number), runs)
-            elif whole or cut.runs == 1:
-                self._put(number, [runs], offset)
-            else:
-                for run, pixels in enumerate(runs):
-                    self._put(number, [pixels], offset + run * cut.run_stride)
+        done: list[tuple[int, int, int]] = []
+        try:
+            for number, runs in enumerate(_in_files(data.reshape(-1, *data.shape[-2:]), cut, self._spare), file):
+                # Runs that are neighbours are one.
+                for run, pixels in enumerate([runs] if whole or cut.runs == 1 else runs):
+                    if not frames.sharded and whole:
+                        self._files.put_new(self._key(number), pixels)
+                    else:
+                        self._put(number, [pixels], offset + run * cut.run_stride)
+                    done.append((number, pixels.nbytes, offset + run * cut.run_stride))
+        except OSError:
+            # Some tiles of a frame that is not there would look like a frame.
+            for number, size, at in done:
+                with contextlib.suppress(OSError):
+                    blank(self._opened(number), size, at)
+            raise
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, zeros where nothing came yet."""
@@ -171,6 +237,8 @@ class DirectZarr:
         for place in np.ndindex(*map(len, lead)):
             self._read(array, tuple(part[i] for part, i in zip(lead, place, strict=True)), frame)
             out[place] = sample
+        if self._ended:
+            self._files.close()
         return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
 
     def _read(self, array: int, index: Shape, out: NDArray[Any]) -> None:
@@ -195,10 +263,9 @@ class DirectZarr:
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
-        """Replace the documents; pixels can be read already. `durable` costs the files changed since the last time."""
+        """Replace the documents; pixels can be read already. `durable` costs a look at every file."""
         self._folder.put(documents or ())
         if durable:
-            self._files.sync()
             sync_tree(self._folder.path)
 
     def close(self, documents: Documents, /) -> None:
@@ -210,8 +277,16 @@ class DirectZarr:
 
     def abort(self) -> None:
         """Close all files; what was written is stored."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close all files, and remove those that no frame came to."""
         self._last = -1, -1
         self._files.close()
+        for number in self._ahead.unused():
+            self._files.path(self._placement.file(number).key).unlink(missing_ok=True)
 
 
 def _frames(spec: ArraySpec, cut: Cut) -> _Frames:

@@ -28,14 +28,15 @@ def replace_file(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         beside.write_bytes(data)
-        _put_in_place(beside, path)
+        put_in_place(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
 
 
-def _put_in_place(source: Path, target: Path) -> None:
+def put_in_place(source: Path, target: Path) -> None:
+    """Rename a file to what another one may be called; waits for a reader that holds that open, where it must."""
     for seconds in _PATIENCE:
         try:
             source.replace(target)

@@ -19,7 +19,8 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from ome_writers.cuts import Head
-from ome_writers.writers.files import sync_file, sync_folder
+from ome_writers.writers.files import put_in_place, sync_file, sync_folder
+from ome_writers.writers.reserve import reserve
 
 POSITIONED = hasattr(os, "pwrite")
 """Whether the system can write at a place without moving to it."""
@@ -81,7 +82,7 @@ def put_all(file: int, parts: Sequence[Buffer], offset: int) -> None:
 
 
 def blank(file: int, size: int, offset: int) -> None:
-    """Put zeros where something was written that is not to stand; what the full disk had no room for reads so anyway."""
+    """Put zeros where something was written that is not to stand; where a full disk had no room, it reads so anyway."""
     zeros = bytes(min(size, _PIECE))
     with contextlib.suppress(OSError):
         for at in range(offset, offset + size, _PIECE):
@@ -108,12 +109,22 @@ def get(file: int, size: int, offset: int) -> bytes:
 class PlacedFiles:
     """Files below a folder, by key; the ones used last are open, and never more than so many.
 
-    Calls come from one thread.
+    Calls come from one thread, but for `make`.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    most_open
+        How many files may be open.
+    remembers
+        Whether to keep the key of each file that was opened, as `sync` needs it. There may be millions.
     """
 
-    def __init__(self, root: Path, *, most_open: int = 64) -> None:
+    def __init__(self, root: Path, *, most_open: int = 64, remembers: bool = True) -> None:
         self._root = root
         self._most_open = most_open
+        self._remembers = remembers
         self._open: dict[str, int] = {}
         """Descriptors, the one used last at the end."""
         self._changed: set[str] = set()
@@ -122,18 +133,21 @@ class PlacedFiles:
         """Return where a file is; the key `""` is the root itself."""
         return self._root.joinpath(*key.split("/")) if key else self._root
 
-    def create(self, key: str, size: int, head: Head = ()) -> int:
-        """Make a file of that length which holds `head`, and return its descriptor.
+    def create(self, key: str, size: int, head: Head = (), *, reserved: bool = False) -> int:
+        """Make a file as `make` does, and return its descriptor."""
+        self.make(key, size, head, reserved=reserved)
+        return self.open(key)
+
+    def make(self, key: str, size: int, head: Iterable[tuple[int, Buffer]] = (), *, reserved: bool = False) -> None:
+        """Make a file of that length which holds `head`; with `reserved` it has its room on the disk at once.
+
+        May be called from another thread than all else, for another file.
 
         Raises
         ------
         OSError
             If it cannot be made. Then there is none.
         """
-        self._make(key, size, head)
-        return self.open(key)
-
-    def _make(self, key: str, size: int, head: Iterable[tuple[int, Buffer]]) -> None:
         path = self.path(key)
         beside = path.with_name(f".{os.getpid()}.{path.name}")
         try:
@@ -145,12 +159,14 @@ class PlacedFiles:
             try:
                 if size:
                     os.ftruncate(file, size)
+                    if reserved:
+                        reserve(file, size)
                 for at, data in head:
                     put(file, data, at)
             finally:
                 # Windows renames no file that is open.
                 os.close(file)
-            beside.replace(path)
+            put_in_place(beside, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -165,8 +181,20 @@ class PlacedFiles:
             If it cannot be made. Then what stood there still stands.
         """
         self.forget(key)
-        self._make(key, 0, [(0, data)])
-        self._changed.add(key)
+        self.make(key, 0, [(0, data)])
+
+    def cut(self, key: str, size: int, tail: bytes) -> None:
+        """Make a file end at `size` with `tail`, if it is longer; what it holds is whole before, between, and after.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        """
+        file = self.open(key)
+        if os.fstat(file).st_size > size:
+            put(file, tail, size - len(tail))
+            os.ftruncate(file, size)
 
     def open(self, key: str) -> int:
         """Return the descriptor of a file that exists; it may be closed when another one is opened.
@@ -182,7 +210,8 @@ class PlacedFiles:
             if len(self._open) >= self._most_open:
                 os.close(self._open.pop(next(iter(self._open))))
         self._open[key] = file
-        self._changed.add(key)
+        if self._remembers:
+            self._changed.add(key)
         return file
 
     def exists(self, key: str) -> bool:

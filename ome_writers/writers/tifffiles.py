@@ -26,6 +26,7 @@ from ome_writers.cuts import Head
 from ome_writers.placement_tiff import TiffPlacement
 from ome_writers.tiffpages import HEADER, description_at
 from ome_writers.writers.placed import PlacedFiles, get, put
+from ome_writers.writers.reserve import reserve
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -33,6 +34,8 @@ _FIRST: Final = 8
 """Where a file says where its first directory is."""
 _TOGETHER: Final = 1 << 20
 """Bytes that are cleared at once."""
+_FEW: Final = 64
+"""Files of a set up to which each has its room on the disk reserved."""
 _SLACK: Final = 4096
 """So few bytes are not worth moving or cutting anything."""
 
@@ -84,7 +87,9 @@ class TiffFiles:
             made[where] = entry[1]
             # What follows each other is written at once: there may be a thousand files.
             head = ((0, bytes(made) + data),) if at == len(made) else ((0, bytes(made)), (at, data))
-        self._files.create(self._keys[number], max(size, at + len(data)), head)
+        # Of many files, some may never see a frame, and each would cost time.
+        reserved = len(self._keys) <= _FEW
+        self._files.create(self._keys[number], max(size, at + len(data)), head, reserved=reserved)
         self._standing[number] = _Standing(number, len(HEADER), len(data), at, 1, size)
 
     def open(self, number: int) -> int:
@@ -93,15 +98,15 @@ class TiffFiles:
 
     # ── OME-XML ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def say(self, number: int, text: bytes, shapes: Shapes = ()) -> None:
-        """Replace the OME-XML of a file, and with it nothing else; `shapes` are those that its images were left with.
+    def say(self, number: int, text: bytes) -> None:
+        """Replace the OME-XML of a file.
 
         Raises
         ------
         OSError
             If the disk fails or is full. The one before is in force.
         """
-        file, data = self._stands(number, shapes), _stored(text)
+        file, data = self._stands(number), _stored(text)
         at = self._beside(file, len(data))
         put(self.open(number), data, at)
         self._refer(file, len(data), at)
@@ -124,6 +129,10 @@ class TiffFiles:
 
     # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def holds(self, number: int, rounds: int) -> bool:
+        """Return whether a file has blocks for so many rounds of the axis without end."""
+        return self._stands(number).blocks > self._placement.block_at(number, rounds)
+
     def grow(self, number: int, rounds: int) -> None:
         """Add blocks of pages until there is room for so many rounds of the axis without end.
 
@@ -143,6 +152,8 @@ class TiffFiles:
                 put(opened, data, at)
             if os.fstat(opened).st_size < end:
                 os.ftruncate(opened, end)
+                if len(self._keys) <= _FEW:
+                    reserve(opened, end)
             at, table = placement.link(number, file.blocks)
             put(opened, struct.pack("<Q", table), at)
             file.blocks, file.end = file.blocks + 1, end
@@ -162,20 +173,25 @@ class TiffFiles:
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self, number: int, text: bytes, shapes: Shapes) -> None:
-        """Leave a file with the pages of images of these shapes, and with its final OME-XML.
+        """Leave a file with the pages of images of these shapes, and with its final OME-XML; once more changes nothing.
 
         Raises
         ------
         OSError
             If the disk fails or is full. The file is whole.
         """
-        file, placement = self._stands(number), self._placement
+        file, placement = self._stands(number, shapes), self._placement
+        if file.directory != len(HEADER):
+            # An earlier run has put its pages in order.
+            self.say(number, text)
+            self._cut(file)
+            return
         if not placement.in_order(number, shapes):
             self._rearrange(file, text, shapes)
             return
         # First what refers to fewer pages, then fewer pages.
         self.say(number, text)
-        pages = sum(prod(shape[:-2]) for shape in shapes)
+        pages = _pages(shapes)
         if pages < placement.page_count(number, file.blocks - 1):
             put(self.open(number), bytes(8), placement.next_at(number, pages - 1))
         file.end = _even(placement.pixels_end(number, shapes))
@@ -184,21 +200,25 @@ class TiffFiles:
         self._cut(file)
 
     def _rearrange(self, file: _Standing, text: bytes, shapes: Shapes) -> None:
-        number, placement, data = file.number, self._placement, _stored(text)
-        opened, size = self.open(number), placement.compact_bytes(number, shapes)
-        end = _even(placement.pixels_end(number, shapes))
-        # Where nothing is in the way; and then, once the other directories are dead, where the pixels end.
-        for begin in (_even(max(file.end, file.text + file.count)), end):
-            if begin == end and file.directory - end < size + len(data) + _SLACK:
-                break
-            for at, directories in placement.compact(number, shapes, begin):
-                put(opened, directories, at)
-            put(opened, data, begin + size)
-            entry = description_at(placement.page(number), begin)
-            put(opened, struct.pack("<QQ", len(data), begin + size), entry)
-            put(opened, struct.pack("<Q", begin), _FIRST)
-            file.directory, file.count, file.text, file.end = begin, len(data), begin + size, begin + size
+        data, size = _stored(text), self._placement.compact_bytes(file.number, shapes)
+        end = _even(self._placement.pixels_end(file.number, shapes))
+        # First where nothing is in the way.
+        self._give(file, data, shapes, _even(max(file.end, file.text + file.count)))
+        # Now the directories from before are dead, and these can stand where the pixels end.
+        if end + size + len(data) + _SLACK < file.directory:
+            self._give(file, data, shapes, end)
         self._cut(file)
+
+    def _give(self, file: _Standing, data: bytes, shapes: Shapes, begin: int) -> None:
+        """Give a file other directories, and an OME-XML behind them."""
+        number, placement, opened = file.number, self._placement, self.open(file.number)
+        text = begin + placement.compact_bytes(number, shapes)
+        for at, directories in placement.compact(number, shapes, begin):
+            put(opened, directories, at)
+        put(opened, data, text)
+        put(opened, struct.pack("<QQ", len(data), text), description_at(placement.page(number), begin))
+        put(opened, struct.pack("<Q", begin), _FIRST)
+        file.directory, file.count, file.text, file.end = begin, len(data), text, text
 
     def _cut(self, file: _Standing) -> None:
         """Take from a file what lies behind all that is in force."""
@@ -220,15 +240,15 @@ class TiffFiles:
         blocks = 1
         while blocks < placement.block_count(number) and any(get(opened, 8, placement.link(number, blocks)[0])):
             blocks += 1
-        room, length = placement.room(number)
+        file = self._standing[number] = _Standing(number, directory, count, text, blocks, 0)
         if directory != len(HEADER):
-            end = directory + placement.compact_bytes(number, shapes) if shapes else text
-        elif shapes:
-            end = _even(placement.pixels_end(number, shapes))
+            file.end = directory + placement.compact_bytes(number, shapes) if shapes else text
+        elif shapes and not any(get(opened, 8, placement.next_at(number, _pages(shapes) - 1))):
+            file.end = _even(placement.pixels_end(number, shapes))
         else:
-            end = text if text >= room + length else _even(os.fstat(opened).st_size)
-        self._standing[number] = _Standing(number, directory, count, text, blocks, end)
-        return self._standing[number]
+            size = min(placement.size(number, blocks - 1), os.fstat(opened).st_size)
+            file.end = min(size, text) if text >= sum(placement.room(number)) else size
+        return file
 
     def revive(self, number: int) -> None:
         """Give a file that was finished all its planned pages again, so that it can be continued.
@@ -245,19 +265,17 @@ class TiffFiles:
         size = os.fstat(opened).st_size
         if file.text in behind:
             self._move_text(file, _even(max(planned, size)))
-        if size < planned:
+        if os.fstat(opened).st_size < planned:
             os.ftruncate(opened, planned)
-        for block in reversed(range(file.blocks)):
-            for at, data in placement.head(number, block):
-                made = bytearray(data)
-                if at == len(HEADER):
-                    where = description_at(placement.page(number)) - at
-                    made[where : where + 16] = struct.pack("<QQ", file.count, file.text)
-                if at:
-                    put(opened, made, at)
-            if block + 1 < file.blocks:
-                at, table = placement.link(number, block + 1)
-                put(opened, struct.pack("<Q", table), at)
+        words = [(description_at(placement.page(number)), struct.pack("<QQ", file.count, file.text))]
+        words += [(at, struct.pack("<Q", to)) for at, to in (placement.link(number, k) for k in range(1, file.blocks))]
+        for at, data in chain.from_iterable(placement.head(number, block) for block in range(file.blocks)):
+            made = bytearray(data)
+            for place, word in words:
+                if at <= place < at + len(made):
+                    made[place - at : place - at + len(word)] = word
+            if at:
+                put(opened, made, at)
         put(opened, struct.pack("<Q", len(HEADER)), _FIRST)
         if behind:
             self._clear(file, min(behind), size)
@@ -277,6 +295,10 @@ class TiffFiles:
 def _stored(text: bytes) -> bytes:
     """Return a text as TIFF wants it; one of 8 bytes or fewer would have to stand in the directory itself."""
     return text.ljust(8) + b"\0"
+
+
+def _pages(shapes: Shapes) -> int:
+    return sum(prod(shape[:-2]) for shape in shapes)
 
 
 def _even(at: int) -> int:

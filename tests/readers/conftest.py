@@ -157,7 +157,7 @@ LAYOUTS = {
     "companion": {"multi_file_metadata": "companion-file"},
     "together": {"prefer_single_file": "always"},
 }
-TIFF_WRITERS = ("tifffile",)
+TIFF_WRITERS = ("direct", "tifffile")
 TIFF = {
     "one": Case("tcz"),
     "order": Case("czt"),

@@ -249,6 +249,10 @@ def test_without_end(tmp_path: Path, layout: str, count: int, monkeypatch: pytes
                 else:
                     whole = by_xml(tmp_path, metadata(tmp_path))
                 same(whole, expected(plan, data[:number]))
+                # What a killed run leaves can be opened as a whole.
+                stored = np.asarray(ow.open_view(first_file(tmp_path))[...]).reshape(-1, 5, 7)
+                assert np.array_equal(stored[:number], data[:number])
+                assert not stored[number:].any()
     same(by_xml(tmp_path, metadata(tmp_path)), expected(plan, data))
     check_order(tmp_path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,15 @@ from numpy.typing import NDArray
 
 import ome_writers as ow
 from ome_writers import growth
-from ome_writers.documents import document_bytes
 from ome_writers.placement_tiff import place_tiff
-from ome_writers.writers import placed, tifffiles
+from ome_writers.writers import tifffiles
 from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.direct_tiff import DirectTiff
 from ome_writers.writers.tifffiles import TiffFiles
 
-STAMP = ow.Stamp(datetime(2026, 1, 2, tzinfo=UTC), tuple(f"{n:08}-0000-4000-8000-000000000000" for n in range(2000)))
-
 
 def plan_of(sizes: dict[str, Any], mode: str = "redundant", single: str = "auto", **settings: Any) -> ow.Plan:
-    dims = ow.dims_from_standard_axes(sizes | {"y": 3, "x": 4})
+    dims = ow.dims_from_standard_axes(sizes if "y" in sizes else sizes | {"y": 3, "x": 4})
     format_ = ow.OmeTiffFormat(multi_file_metadata=mode, prefer_single_file=single)
     given = {"root_path": "a.ome.tiff", "dtype": "uint8", "dimensions": dims, "format": format_} | settings
     return ow.compile(ow.AcquisitionSettings(**given))
@@ -51,14 +47,10 @@ def comments(plan: ow.Plan, text: str, shapes: tuple[tuple[int, ...], ...] = ())
     return [ow.Document(path, "comment", text, shapes=shapes) for path in plan.layout.files]
 
 
-def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 def block(plan: ow.Plan, place: int, value: int) -> ow.Block:
     row = plan.rows(place, place + 1)[0]
-    lead = (None,) * row["index"].size
-    return ow.Block((place,), int(row["array"]), tuple(row["index"].tolist()), frame(value)[lead])
+    pixels = np.full((*(1,) * row["index"].size, *plan.layout.arrays[0].shape[-2:]), value, np.uint8)
+    return ow.Block((place,), int(row["array"]), tuple(row["index"].tolist()), pixels)
 
 
 @pytest.fixture
@@ -178,6 +170,62 @@ def test_a_stopped_file_is_cut(tmp_path: Path, text: str, order: list[str], ends
     assert path.stat().st_size < before - 900 * 12 + len(text) + 20_000 * (order[0] == "c")
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_nothing_is_left_of_what_was_reserved(tmp_path: Path, *, together: bool) -> None:
+    """Neither where a long text stood behind it, nor where the pages were put in order."""
+    dims = ow.dims_from_standard_axes({"t": 600, "p": ["a", "b"] if together else ["a"], "y": 64, "x": 64})
+    settings = ow.AcquisitionSettings(
+        root_path=str(tmp_path / "a.ome.tiff"),
+        dtype="uint8",
+        dimensions=dims,
+        format=ow.OmeTiffFormat(prefer_single_file="always"),
+    )
+    path = tmp_path / "a.ome.tiff"
+    with ow.create_stream(settings, backend=DirectWriter()) as stream:
+        for value in range(1, 5):
+            stream.append(np.full((64, 64), value, np.uint8))
+        stream.set_global_metadata("mine", {"words": "long " * 160_000})
+        reserved = path.stat().st_size
+    assert len(text_of(path)) > place_tiff(ow.compile(settings)).room(0)[1] // 2
+    assert [int(page[0, 0]) for page in pages_of(path)] == ([1, 3, 2, 4] if together else [1, 2, 3, 4])
+    # Of two images the second begins in the middle of what was reserved.
+    assert path.stat().st_size < reserved - 590 * 4096
+
+
+@pytest.mark.parametrize("width", [4, 4096])
+def test_pages_are_put_in_order_where_the_pixels_end_with_the_file(tmp_path: Path, width: int) -> None:
+    dims = ow.dims_from_standard_axes({"t": 2, "c": 2, "y": 3, "x": width})
+    settings = ow.AcquisitionSettings(
+        root_path=str(tmp_path / "a.ome.tiff"), dtype="uint8", dimensions=dims, storage_order=["c", "t", "y", "x"]
+    )
+    with ow.create_stream(settings, backend=DirectWriter()) as stream:
+        for value in (1, 2):
+            stream.append(np.full((3, width), value, np.uint8))
+    assert [int(page[0, 0]) for page in pages_of(tmp_path / "a.ome.tiff")] == [1, 2]
+
+
+def test_growth_with_few_files_open(tmp_path: Path, step: int) -> None:
+    plan = plan_of({"t": None, "p": ["a", "b"]})
+    writer = DirectTiff(open_files=1)
+    writer.open(str(tmp_path / "a"), plan, comments(plan, "<running/>"))
+    for place in range(6 * step):
+        turn, array = divmod(place, 2)
+        if array == 0 and turn and turn % step == 0:
+            # The file of the frame that came last is closed by this.
+            for other in (1, 0):
+                writer.resize(other, (turn + step, 3, 4))
+                writer.write([block(plan, place - 1, place)])
+            writer.flush(comments(plan, "<longer/>"))
+        writer.write([block(plan, place, 99)])
+        assert writer.read(1 - array, (0, 0, 0)) == 2 - array or place == 0
+        writer.write([block(plan, place, place + 1)])
+    writer.resize(0, (4 * step, 3, 4))
+    writer.close(comments(plan, "<complete/>", ((3 * step, 3, 4),)))
+    for array, name in enumerate(plan.layout.files):
+        values = [int(page[0, 0]) for page in pages_of(tmp_path / "a" / name)]
+        assert values == [place + 1 for place in range(array, 6 * step, 2)]
+
+
 # ── files that stand ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -200,18 +248,19 @@ def test_documents_are_replaced_after_the_end(tmp_path: Path, sizes: dict[str, A
             assert path.stat().st_size < sizes_before[path] + 3 * 100_000, "it does not grow each time"
 
 
-@pytest.mark.parametrize("case", [*product((["t", "c"], ["c", "t"]), (6, None), ("a" * 20, "a" * 50_000))])
+@pytest.mark.parametrize("case", [*product((["t", "c"], ["c", "t"]), (6, 60, None), ("a" * 20, "a" * 50_000))])
 def test_a_run_is_continued(
     tmp_path: Path, step: int, case: tuple[list[str], int | None, str], watched: list[Callable[[], object]]
 ) -> None:
     """Also where the first part stopped in the middle, and its file was cut or its pages were put in order."""
     order, count, text = case
-    plan = plan_of({"t": count, "c": 2}, storage_order=[*order, "y", "x"])
+    size = 64 if count == 60 else 4
+    plan = plan_of({"t": count, "c": 2, "y": size, "x": size}, storage_order=[*order, "y", "x"])
     axis = order.index("t")
-    path, total = tmp_path / "a.ome.tiff", 2 * (count or 7)
+    path, total = tmp_path / "a.ome.tiff", 2 * min(count or 9, 9)
 
     def shape(rounds: int) -> tuple[int, ...]:
-        return (*(2, 2)[:axis], rounds, *(2, 2)[axis + 1 :], 3, 4)
+        return (*(2, 2)[:axis], rounds, *(2, 2)[axis + 1 :], size, size)
 
     def carry_on(writer: DirectTiff, first: int, last: int) -> None:
         have = step if count is None else count
@@ -223,15 +272,18 @@ def test_a_run_is_continued(
 
     writer = DirectTiff()
     writer.open(str(path), plan, comments(plan, "<running/>"))
-    carry_on(writer, 0, 4)
-    writer.close(comments(plan, text, (shape(2),)))
+    carry_on(writer, 0, 8)
+    writer.close(comments(plan, text, (shape(4),)))
     again = DirectTiff()
     again.open(str(path), plan, comments(plan, "<running again/>"), attach=True)
     assert text_of(path) == text
-    watched.append(lambda: pages_of(path))
-    carry_on(again, 4, total)
+    said: list[str] = []
+    watched.append(lambda: said.append(text_of(path)))
+    watched.append(lambda: said.append(str(len(pages_of(path)) >= 8)))
+    carry_on(again, 8, total)
     again.flush(comments(plan, "<running again/>"))
     assert text_of(path) == "<running again/>"
+    assert set(said) == {text, "<running again/>", "True"}, "it is whole in between, too"
     seen = {int(page[0, 0]) for page in pages_of(path)}
     assert set(range(1, total + 1)) <= seen <= set(range(total + 1))
     assert all((page == page[0, 0]).all() for page in pages_of(path)), "nothing of the cut-off end is left in the pages"
@@ -242,94 +294,40 @@ def test_a_run_is_continued(
     assert [int(page[0, 0]) for page in pages_of(path)] == expected
 
 
-# ── many files ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("mode", ["redundant", "master-tiff", "companion-file"])
-def test_many_files_with_few_open(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of({"p": [f"{k:04}" for k in range(1536)], "c": 2}, mode)
-    writer, most, made = DirectTiff(), [0], [0]
-    create = placed.PlacedFiles.create
-
-    def counted(self: placed.PlacedFiles, key: str, size: int, head: Any = ()) -> int:
-        made[0] += 1
-        if made[0] % 64 == 0:
-            most[0] = max(most[0], descriptors())
-        return create(self, key, size, head)
-
-    monkeypatch.setattr(placed.PlacedFiles, "create", counted)
-    before = descriptors()
-    docs = ow.documents(plan, STAMP, ow.Outcome(placed=True))
-    writer.open(str(tmp_path / "a"), plan, docs)
-    assert made == [1536]
-    assert before + 32 < most[0] <= before + 66
-    assert len(list(tmp_path.glob("a/*.tiff"))) == 1536
-    for position in (0, 700, 1535):
-        writer.write([block(plan, 2 * position, 7)])
-    writer.abort()
-    assert descriptors() == before
-    for position in (0, 1, 700, 1535):
-        values = [int(page[0, 0]) for page in pages_of(tmp_path / "a" / plan.layout.files[position])]
-        assert values == [7 * (position in (0, 700, 1535)), 0]
-    whole = sum(len(document.body.encode()) for document in docs)
-    assert whole < 1536 * 32_768, "while the run lasts, no file tells of all the others"
-    if mode == "redundant":
-        assert document_bytes(plan) > 500 * whole
-
-
-def test_what_the_documents_will_take_is_known_before() -> None:
-    for mode in ("redundant", "master-tiff", "companion-file"):
-        plan = plan_of({"p": [f"{k:04}" for k in range(40)], "t": 25, "c": 2}, mode)
-        end = ow.documents(plan, STAMP, ow.Outcome(verdict="complete", cursor=plan.frames or 0, placed=True))
-        true = sum(len(document.body.encode()) for document in end)
-        assert true / 1.3 < document_bytes(plan) < true * 1.3
-    many = plan_of({"p": [f"{k:04}" for k in range(40)], "t": 4000, "c": 2})
-    assert 0.5 < document_bytes(many) / (40 * 320_000 * 180) < 2
-
-
-# ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "bool", "complex64"])
-@pytest.mark.parametrize("shape", [(6, 9), (1, 20)])
-@pytest.mark.parametrize("positions", [["a"], ["a", "b"]])
-def test_what_was_written_can_be_read_at_once(
-    tmp_path: Path, dtype: str, shape: tuple[int, int], positions: list[str]
+@pytest.mark.parametrize("order", [["t", "c"], ["c", "t"]])
+@pytest.mark.parametrize("count", [6, 60, None])
+def test_a_run_that_was_left_is_finished_by_another_process(
+    tmp_path: Path, step: int, order: list[str], count: int | None, watched: list[Callable[[], object]]
 ) -> None:
-    dims = ow.dims_from_standard_axes({"p": positions, "t": 4, "c": 2, "y": shape[0], "x": shape[1]})
-    plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.tiff", dtype=dtype, dimensions=dims))
-    data = np.random.default_rng(0).integers(0, 2, (len(positions), 4, 2, *shape)).astype(dtype)
-    data[:, 3] = 0
-    writer = DirectTiff()
-    writer.open(str(tmp_path / "a.ome.tiff"), plan, comments(plan, "<running/>"))
-    for row in plan.table:
-        array, (t, c) = int(row["array"]), row["index"].tolist()
-        if t < 3:
-            writer.write([ow.Block((int(row["frame"]),), array, (t, c), data[array, t, c][None, None])])
-    for array in range(len(positions)):
-        whole = (slice(None),) * 4
-        assert writer.read(array, whole).dtype == dtype
-        for selection in (whole, (1, slice(None), slice(0, 5), -1), (slice(1, 4), 0, 0, slice(2, 3)), (3, 1, 0, 0)):
-            assert np.array_equal(writer.read(array, selection), data[array][selection])
+    size = 64 if count == 60 else 4
+    plan = plan_of({"t": count, "c": 2, "y": size, "x": size}, storage_order=[*order, "y", "x"])
+    path, writer = tmp_path / "a.ome.tiff", DirectTiff()
+    writer.open(str(path), plan, comments(plan, "<running/>"))
+    if count is None:
+        shape = list(plan.first_shapes[0])
+        shape[order.index("t")] = 2 * step
+        writer.resize(0, tuple(shape))
+    for place in range(8):
+        writer.write([block(plan, place, place + 1)])
     writer.abort()
+    sizes = {"t": 4, "c": 2}
+    left = ((*(sizes[name] for name in order), size, size),)
+    expected = [2 * t + c + 1 for t in range(4) for c in range(2)]
+    if order[0] == "c":
+        expected = [2 * t + c + 1 for c in range(2) for t in range(4)]
 
+    def check() -> None:
+        if text_of(path) == "<running/>":
+            assert {tuple(np.unique(page)) for page in pages_of(path)} <= {(value,) for value in range(9)}
 
-def test_frames_that_are_neighbours_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of({"t": 300, "p": ["a", "b"]}, single="always")
-    writer, calls = DirectTiff(), [0]
-    writer.open(str(tmp_path / "a.ome.tiff"), plan, comments(plan, "<running/>"))
-    writev = os.pwritev
-
-    def counted(*args: Any) -> int:
-        calls[0] += 1
-        return writev(*args)
-
-    monkeypatch.setattr(os, "pwritev", counted)
-    blocks = [block(plan, place, place % 251) for place in range(600)]
-    writer.write(blocks[0::2])
-    writer.write(blocks[1:300:2])
-    assert calls[0] <= 6
-    writer.write(blocks[301::2])
-    writer.close(comments(plan, "<complete/>", ((300, 3, 4), (300, 3, 4))))
-    values = [int(page[0, 0]) for page in pages_of(tmp_path / "a.ome.tiff")]
-    assert values == [place % 251 for place in [*range(0, 600, 2), *range(1, 600, 2)]]
+    watched.append(check)
+    ends, length = list[int](), 65_000 if count == 60 else 40
+    for turn in range(3):
+        other = DirectTiff()
+        other.open(str(path), plan, [], attach=True)
+        other.close(comments(plan, f"{turn} is complete".ljust(length, "."), left))
+        assert [int(page[0, 0]) for page in pages_of(path)] == expected
+        assert text_of(path) == f"{turn} is complete".ljust(length, ".")
+        ends.append(path.stat().st_size)
+    # A text behind the pixels has two places, in turn.
+    assert abs(ends[1] - ends[2]) < length + 100, "once more changes nothing"

@@ -1,0 +1,51 @@
+"""The beginning of a run: a writer is chosen and asked whether it can, room is made, and the dataset is created."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+from ome_writers.casts import is_url
+from ome_writers.documents import Outcome, Stamp, documents
+from ome_writers.errors import PlanError, Problem
+from ome_writers.plan import Plan
+from ome_writers.run import Run
+from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+
+Backend = str | Writer | None
+
+
+def begun(plan: Plan, backend: Backend) -> Run:
+    """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
+    writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
+    if not isinstance(writer, Writer):
+        raise PlanError(
+            [Problem(("backend",), "invalid_type", f"must be a name or satisfy the Protocol Writer; got {backend!r}")]
+        )
+    if problems := unmet(plan, writer.capabilities):
+        raise PlanError(problems)
+    if plan.settings.buffer_bytes:
+        from ome_writers.writers.ring import BufferedWriter
+
+        writer = BufferedWriter(writer, plan.settings.buffer_bytes)
+    from ome_writers.space import require_space
+    from ome_writers.target import room_at
+
+    settings, stamp = plan.settings, _stamp(plan)
+    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
+    local = writer.capabilities.persistent and root and not is_url(root)
+    if local:
+        require_space(plan, root, overwrite=settings.overwrite)
+    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
+        run = Run(plan, writer, root, stamp)
+        able = writer.capabilities
+        said = Outcome(writer=able.name, root=root, placed=able.positioned)
+        writer.open(root, plan, documents(plan, stamp, said))
+    return run
+
+
+def _stamp(plan: Plan) -> Stamp:
+    import uuid
+
+    return Stamp(now=datetime.now(UTC), uuids=tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))

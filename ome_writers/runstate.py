@@ -1,0 +1,239 @@
+"""What a run knows, what it says of that, and how the arrays grow: everything about it but the moving of frames.
+
+All that it knows beside its plan is a cursor, the places whose frames did not come, and the blocks that are open. If
+frames come in any order (`put`), it is the places whose frames came; the cursor stands behind the furthest of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NoReturn
+
+import numpy as np
+from attrs import evolve
+from numpy.typing import NDArray
+
+from ome_writers.assembly import assemble
+from ome_writers.blocks import OpenBlocks
+from ome_writers.cube import Cube, Rectangle, reached
+from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
+from ome_writers.edits import Edits, edited
+from ome_writers.errors import PlanExhausted, WriteError
+from ome_writers.layout import block_shape
+from ome_writers.plan import Plan
+from ome_writers.puts import Puts
+from ome_writers.records import Record
+from ome_writers.writer import Writer, grows_in_steps, unit_for
+
+Step = tuple[int, int, tuple[int, ...], np.dtype[Any], tuple[int, ...], int, int, int]
+"""frame, array, shape and dtype of its frames, index, buffer, slot, flags"""
+
+
+class RunState:
+    """A run of a plan through a writer that has been opened, without what takes its frames."""
+
+    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp) -> None:
+        arrays = plan.layout.arrays
+        self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
+        self._write = writer.write
+        self._note = getattr(writer, "note", None)
+        self.cursor = 0
+        """How many places of the plan the run has gone through; other threads may read it at any time."""
+        self.records: dict[int, Record] = {}
+        self.globals: dict[str, Record] = {}
+        """Metadata of the whole acquisition, by namespace."""
+        self.edits = Edits()
+        self.outcome: Outcome | None = None
+        self.skipped: list[range] = []
+        """Places that were gone past, a stretch for each call."""
+        self.due = 0
+        """Places that count as gone past when the run ends, whether their frames came or not."""
+        self.puts: Puts | None = None
+        """What came, if frames are put; what of that did not come is not `skipped`."""
+        self._in_turn = True
+        """Whether frames are taken in the order of the plan; those that were spooled are in the end."""
+        self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
+        self._open = OpenBlocks(self._assembly)
+        self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
+        self._in_steps = grows_in_steps(plan, writer.capabilities)
+        """Whether all arrays are made longer together, by more than is needed yet."""
+        self._shapes = [
+            tuple(
+                size or (first if self._in_steps else block)
+                for size, first, block in zip(spec.shape, firsts, blocks, strict=True)
+            )
+            for spec, firsts, blocks in zip(arrays, plan.first_shapes, self._blocks, strict=True)
+        ]
+        self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
+        self._frame_shapes = [shape[-2:] for shape in self._shapes]
+        self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
+        self._lead = (None,) * (len(arrays[0].shape) - 2)
+        self._failure: WriteError | None = None
+        self.lock = threading.RLock()
+        self._ahead: list[Step] = []
+        self._next = 0
+        """Which of the steps ahead comes next."""
+
+    # ── what others ask while frames come, and after that ───────────────────────────────────────────────────────────
+
+    def shape(self, array: int) -> tuple[int, ...]:
+        """Return the shape that an array has by now."""
+        return self._shapes[array] if self._waiting is None else self._waiting.shape(array)
+
+    def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
+        """Return pixels that were taken, whether stored or in a block that is still open."""
+        with self.lock:
+            if self._failure is not None:
+                raise WriteError(f"nothing can be read after this: {self._failure}", self._failure.frame)
+            if self._waiting is not None:
+                return self._waiting.read(array, selection)
+            pixels = self.writer.read(array, selection)
+            for block in self._open.values():
+                if block.array == array:
+                    pixels = block.seen_through(selection, pixels)
+            return pixels
+
+    @property
+    def readable(self) -> bool:
+        """Whether `read` works while the run lasts."""
+        return self.writer.capabilities.readable or self._waiting is not None
+
+    @property
+    def steps(self) -> int:
+        """How many frames came or were gone past, one by one; other threads may ask at any time."""
+        return self.cursor if self.puts is None else len(self.puts.order)
+
+    def reached(self, cube: Cube) -> tuple[int, ...]:
+        """Return how far each dimension has come: 1 + the largest index."""
+        if self.puts is None:
+            return reached(self.plan, cube, self.cursor)
+        return (*self.puts.reached, *(count or 0 for count in cube.counts[-2:]))
+
+    @property
+    def _waiting(self) -> Puts | None:
+        """The frames that came and are not in the writer's hands yet, if there are any such."""
+        return self.puts if self.puts is not None and self.puts.spool is not None and self.outcome is None else None
+
+    def generated(self) -> Sequence[Document]:
+        """Return the documents as they are by now, but for what users changed."""
+        outcome = self.outcome or evolve(self.so_far(), records={})
+        if self._waiting is not None and not self._in_turn:
+            outcome = evolve(outcome, cursor=0, missing=outcome.missing[:0])
+        return documents(self.plan, self.stamp, outcome)
+
+    def documents(self) -> Sequence[Document]:
+        """Return the documents as they are by now."""
+        return edited(self.generated(), self.edits)
+
+    def so_far(self) -> Outcome:
+        """Return what came of the run, or has by now."""
+        with self.lock:
+            return self.outcome or self._said("running", None)
+
+    def annotate(self, edits: Edits, more: Mapping[str, Record]) -> None:
+        """Replace the documents where they stand by ones with these edits, and with more metadata.
+
+        Metadata of single frames is only written when the run ends.
+        """
+        with self.lock:
+            self.edits, self.globals = edits, {**self.globals, **more}
+            if self.outcome is not None:
+                self.outcome = evolve(self.outcome, globals=self.globals)
+            described = self.documents()
+            if self.outcome is not None:
+                self.writer.open(self.root, self.plan, described, attach=True)
+                self.writer.close(described)
+            elif self._failure is None:
+                try:
+                    self.writer.flush(described)
+                except Exception as error:
+                    self._fail(error, None)
+
+    # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _grown(self, array: int, index: tuple[int, ...]) -> None:
+        try:
+            self._grow(array, index)
+        except Exception as error:
+            self._fail(error, self.cursor)
+
+    def _grow(self, array: int, index: tuple[int, ...]) -> None:
+        """Make the axis without end long enough for the block at `index`."""
+        axis, shape = self._endless, self._shapes[array]
+        if axis is None or index[axis] < shape[axis]:
+            return
+        if not self._in_steps:
+            step = self._blocks[array][axis]
+            self._resize(array, (*shape[:axis], (index[axis] // step + 1) * step, *shape[axis + 1 :]))
+            return
+        length = self.plan.announced(index[axis] + 1)
+        for number, old in enumerate(self._shapes):
+            self._resize(number, (*old[:axis], length, *old[axis + 1 :]))
+        # Groups do not say how long their arrays are; OME-XML does.
+        self.writer.flush([document for document in self.documents() if document.kind != "group"])
+
+    def _resize(self, array: int, shape: tuple[int, ...]) -> None:
+        self.writer.resize(array, shape)
+        self._shapes[array] = shape
+
+    # ── what does not fit ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _exhausted(self, wish: str) -> PlanExhausted:
+        return PlanExhausted(
+            f"cannot {wish}: all {self.plan.frames} planned frames would be exceeded, {self.cursor} came before; "
+            "count=None in the first dimension plans frames without end"
+        )
+
+    def _failed(self, error: Exception, place: int | None) -> WriteError:
+        """Return the failure, after which no more frames are taken."""
+        self._forget_ahead()
+        if isinstance(error, WriteError):
+            self._failure = error
+        else:
+            where = f"{self.plan.locate(place)}" if place is not None else f"after {self.cursor} frames"
+            frame = None if place is None else int(self.plan.rows(place, place + 1)["frame"][0])
+            self._failure = WriteError(f"{where}: {type(error).__name__}: {error}", frame)
+            self._failure.__cause__ = error
+        return self._failure
+
+    def _fail(self, error: Exception, place: int | None) -> NoReturn:
+        failure = self._failed(error, place)
+        raise failure from failure.__cause__
+
+    def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
+        # After a failure, what lies in open blocks is lost, though it was taken; so is what the writer could not store.
+        lost = [place for block in self._open.values() for place in block.places] if self._failure else []
+        if self._failure and len(gone := getattr(self.writer, "lost", ())):
+            lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
+        absent = chain(*self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
+        missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
+        records = self.records
+        if self.puts is not None:
+            records = {place: records[place] for place in sorted(records) if place < self.cursor}
+        error = f"{type(reason).__name__}: {reason}" if reason is not None else None
+        return Outcome(
+            verdict=verdict,
+            cursor=self.cursor,
+            missing=missing[missing < self.cursor],
+            records=records,
+            globals=self.globals,
+            error=error,
+            writer=self.writer.capabilities.name,
+            placed=self.writer.capabilities.positioned,
+            root=self.root,
+        )
+
+    def _require_going_on(self) -> None:
+        """Refuse to take anything once the run has ended, or failed."""
+        if self.outcome is not None:
+            raise ValueError("the stream is closed; nothing can be written to it")
+        if self._failure is not None:
+            raise WriteError(
+                f"no more frames are taken after this: {self._failure}", self._failure.frame
+            ) from self._failure
+
+    def _forget_ahead(self) -> None:
+        """Make the next step look whether it may be taken at all."""
+        self._ahead, self._next = [], 0

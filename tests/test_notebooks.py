@@ -1,0 +1,46 @@
+"""The notebooks tell the truth: run from top to bottom in a kernel of their own, they print what they hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def printed(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """Return what each cell printed, and the kinds of its pictures."""
+    return [
+        [output["text"] if "text" in output else " ".join(sorted(output["data"])) for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["hardware_triggers.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_prints_what_it_holds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    held, run = (nbformat.read(path, as_version=4) for _ in range(2))
+    nbformat.validate(held)
+    assert any("image/png" in output for outputs in printed(held) for output in outputs)
+    for cell in run.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    NotebookClient(run, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert printed(run) == printed(held)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_names_no_place_of_this_machine(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert str(ROOT) not in text
+    assert str(Path.home()) + os.sep not in text
