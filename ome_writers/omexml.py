@@ -45,8 +45,8 @@ from ome_writers.records import Record
 
 RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
-(absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were), `missing`
-(numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
+(absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were),
+`missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
 `cube.described`)."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an

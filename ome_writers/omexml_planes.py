@@ -122,7 +122,7 @@ def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axe
             return
         every = map(placement.numbers_within, range(len(shapes)), shapes)
     else:
-        every = _page_numbers(plan, shapes)
+        every = final_pages(plan, shapes)
     rows, came = _rows(plan, outcome, shapes)
     by_array = np.argsort(rows["array"], kind="stable")
     ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
@@ -140,8 +140,11 @@ def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axe
         )
 
 
-def _page_numbers(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:
-    """Yield the numbers of the pages of each array: in storage order, one image of a file after the other."""
+def final_pages(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of the pages of each array in the end: in storage order, one image of a file after the other.
+
+    That is how the pages of files are numbered that were laid out before the frames came.
+    """
     before: dict[str, int] = {}
     for spec, shape in zip(plan.layout.arrays, shapes, strict=True):
         first, count = before.get(spec.path, 0), prod(shape[:-2])

@@ -158,7 +158,19 @@ def world_of(plan: Plan) -> World:
         name = plan.settings.dimensions[where].name
         fans[name] = np.array([spec.position for spec in arrays], np.int64)
         made.append(Part(name, stage, base, base))
+    for value, unsaid in ((TIME, TIME_UNSAID), (X, X_UNSAID), (Y, Y_UNSAID), (Z, Z_UNSAID)):
+        if any(part.table is None and part.first[unsaid] for part in made):
+            # Nobody will see what other loops add to it, so that it shall not tell rows apart.
+            made = [_without(part, value) for part in made]
     return World(tuple(made), base, arrays[0].dimension_names[:-2], fans)
+
+
+def _without(part: Part, column: int) -> Part:
+    first, step = part.first.copy(), part.step.copy()
+    table = None if part.table is None else part.table.copy()
+    for numbers in (first, step) if table is None else (first, step, table.T):
+        numbers[column] = 0
+    return evolve(part, table=table, first=first, step=step)
 
 
 def _even(name: str, first: Mapping[int, int], step: Mapping[int, int]) -> Part:

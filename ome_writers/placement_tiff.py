@@ -115,7 +115,8 @@ class TiffPlacement:
         out = np.empty(len(rows), np.int64)
         order = np.argsort(rows["array"], kind="stable")
         arrays, starts = np.unique(rows["array"][order], return_index=True)
-        for array, mine in zip(arrays.tolist(), np.split(order, starts[1:]), strict=True):
+        # Where there are no rows, there is still an empty part.
+        for array, mine in zip(arrays.tolist(), np.split(order, starts[1:]), strict=False):
             number, member = self._where[array]
             file = self._files[number]
             block, page = file.pages(member, rows["index"][mine])

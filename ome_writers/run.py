@@ -59,8 +59,8 @@ class Run(RunState):
                         self._hand_over(buffer)
                 if record is not None and self._note is not None:
                     self._note(number, array, index, record)
-            except Exception as error:
-                self._fail(error, self.cursor)
+            except Exception as error:  # noqa: BLE001 - what is raised says more
+                raise (failure := self._failed(error, self.cursor)) from failure.__cause__
             if record is not None:
                 self.records[self.cursor] = record
             self._next += 1
@@ -90,8 +90,8 @@ class Run(RunState):
                     continue
                 try:
                     self._write(blocks)
-                except Exception as error:
-                    self._fail(error, self.cursor)
+                except Exception as error:  # noqa: BLE001 - what is raised says more
+                    raise (failure := self._failed(error, self.cursor)) from failure.__cause__
                 taken += len(blocks)
                 self._next += len(blocks)
                 self.cursor += len(blocks)
@@ -134,8 +134,8 @@ class Run(RunState):
                     step = self._ahead[self._next] if self._next < len(self._ahead) else self._look_ahead()
                     try:
                         self._pass(step)
-                    except Exception as error:
-                        self._fail(error, self.cursor)
+                    except Exception as error:  # noqa: BLE001 - what is raised says more
+                        raise (failure := self._failed(error, self.cursor)) from failure.__cause__
                     self._next += 1
                     self.cursor += 1
             finally:
@@ -213,8 +213,8 @@ class Run(RunState):
             self._write((_block(((came.number,), came.array, came.index, came.frame[self._lead])),))
             if came.record is not None and self._note is not None:
                 self._note(came.number, came.array, came.index, came.record)
-        except Exception as error:
-            self._fail(error, came.place)
+        except Exception as error:  # noqa: BLE001 - what is raised says more
+            raise (failure := self._failed(error, came.place)) from failure.__cause__
 
     def _replay(self) -> None:
         """Take the frames that were spooled, in the order of the plan, and go past those that did not come."""

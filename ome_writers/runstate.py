@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from attrs import evolve
@@ -148,16 +148,16 @@ class RunState:
             elif self._failure is None:
                 try:
                     self.writer.flush(described)
-                except Exception as error:
-                    self._fail(error, None)
+                except Exception as error:  # noqa: BLE001 - what is raised says more
+                    raise (failure := self._failed(error, None)) from failure.__cause__
 
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _grown(self, array: int, index: tuple[int, ...]) -> None:
         try:
             self._grow(array, index)
-        except Exception as error:
-            self._fail(error, self.cursor)
+        except Exception as error:  # noqa: BLE001 - what is raised says more
+            raise (failure := self._failed(error, self.cursor)) from failure.__cause__
 
     def _grow(self, array: int, index: tuple[int, ...]) -> None:
         """Make the axis without end long enough for the block at `index`."""
@@ -197,10 +197,6 @@ class RunState:
             self._failure = WriteError(f"{where}: {type(error).__name__}: {error}", frame)
             self._failure.__cause__ = error
         return self._failure
-
-    def _fail(self, error: Exception, place: int | None) -> NoReturn:
-        failure = self._failed(error, place)
-        raise failure from failure.__cause__
 
     def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
         # After a failure, what lies in open blocks is lost, though it was taken; so is what the writer could not store.

@@ -18,7 +18,8 @@ FLOORS = (
     ["errors", "units", "casts", "colors", "checksum", "_version"],
     ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
     [
-        *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "cycles", "physical", "triggers", "moves", "assembly"],
+        *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "assembly"],
+        *["cycles", "physical", "triggers", "moves"],
         *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
     ],
     [
@@ -27,14 +28,16 @@ FLOORS = (
     ],
     ["plan_file", "place_file"],
     [
-        *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin", "events", "edits", "view", "stream", "shell", "__init__"],
+        *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
+        *["events", "edits", "view", "stream", "shell", "__init__"],
         "writers.ring",
     ],
     [
         *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
         *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
         *[f"writers.{name}" for name in ("framestore", "scratch")],
-        *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "placed", "ahead", "reserve", "zarrfolder")],
+        *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
+        *[f"writers.{name}" for name in ("placed", "ahead", "reserve")],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],

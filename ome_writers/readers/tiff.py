@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
 from ome_writers.omexml import RUN_NAMESPACE
+from ome_writers.omexml_planes import final_pages
+from ome_writers.order import Rows
 from ome_writers.pages import paging
-from ome_writers.placement_tiff import place_tiff
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 
@@ -114,7 +115,7 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
     came[outcome.missing] = False
     rows = plan.rows(0, outcome.cursor)
     shapes = plan.shapes(outcome.cursor)
-    page = place_tiff(plan).numbers(rows) if outcome.placed else paging(plan, rows, shapes).numbers
+    page = _placed(plan, rows, shapes) if outcome.placed else paging(plan, rows, shapes).numbers
     files: dict[str, int] = {}
     found = []
     for spec, shape, gone in zip(plan.layout.arrays, shapes, _grouped(rows["array"], len(shapes)), strict=True):
@@ -126,6 +127,14 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
         files[spec.path] = max(files.get(spec.path, 0), int(page[mine].max(initial=-1)) + 1)
         found.append(Pages(Path(outcome.root, spec.path), numbers, 0))
     return [evolve(pages, count=files[spec.path]) for pages, spec in zip(found, plan.layout.arrays, strict=True)]
+
+
+def _placed(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    """Return the number of the page of each row, where pages were laid out before the frames came."""
+    numbers = np.empty(len(rows), np.int64)
+    for mine, pages in zip(_grouped(rows["array"], len(shapes)), final_pages(plan, shapes), strict=True):
+        numbers[mine] = pages[tuple(rows["index"][mine].T)]
+    return numbers
 
 
 def _grouped(groups: NDArray[np.integer[Any]], count: int) -> list[NDArray[np.int64]]:

@@ -6,7 +6,6 @@ first round; when the disk is full later, that is an error of the frame that fou
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import json
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ome_writers.errors import PlanError, Problem
 from ome_writers.formats import ScratchFormat
 from ome_writers.manifest import NOTES, file_axes, file_name, noted
 from ome_writers.plan import Plan
