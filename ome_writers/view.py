@@ -239,7 +239,7 @@ class _Stored:
 
 
 class _Running:
-    """A run: read through its writer while it lasts, and through the files after that."""
+    """A run: read through its writer while it lasts, and if that cannot read any more through the files."""
 
     def __init__(self, run: Run, events: Events, cube: Cube) -> None:
         self._run, self._events, self._cube = run, events, cube
@@ -264,7 +264,8 @@ class _Running:
     @property
     def _through_writer(self) -> bool:
         run = self._run
-        return run.readable and (run.outcome is None or not run.writer.capabilities.persistent)
+        capabilities = run.writer.capabilities
+        return run.readable and (run.outcome is None or capabilities.positioned or not capabilities.persistent)
 
     def _stored(self) -> Any:
         run, format_ = self._run, self._run.plan.settings.format.name

@@ -96,6 +96,8 @@ class Capabilities:
     """`None`: every dtype of the format."""
     codecs: frozenset[str] | Mapping[str, frozenset[str]] | None = None
     """For all formats, or by format. `None`: every codec of the format; plain storage is always possible."""
+    hint: str = ""
+    """How to get codecs that it could do, and that are not installed."""
     in_flight_bytes: int = 0
     """The most bytes that it holds on to after `write` has returned."""
 
@@ -198,7 +200,8 @@ def unmet(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
             codecs = codecs.get(settings.format.name)
         if codecs is not None and codec not in codecs:
             can = ", ".join(sorted(codecs)) or "nothing compressed"
-            problems.append(Problem(("compression",), "unsupported", f"{name} can do {can}; got {codec!r}"))
+            hint = f" ({capabilities.hint})" if capabilities.hint and codecs else ""
+            problems.append(Problem(("compression",), "unsupported", f"{name} can do {can}; got {codec!r}{hint}"))
     return tuple(problems)
 
 

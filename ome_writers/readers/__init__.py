@@ -28,7 +28,11 @@ def reopened(path: str) -> tuple[Cube, Any]:
 
         return scratch.reopened(Path(path))
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        from ome_writers.readers import tiff
+        try:
+            from ome_writers.readers import tiff
+        except ModuleNotFoundError as error:
+            message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
+            raise ValueError(message) from error
 
         return tiff.reopened(Path(path))
     from ome_writers.readers import zarr

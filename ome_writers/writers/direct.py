@@ -29,9 +29,9 @@ class DirectWriter:
     """
 
     def __init__(self) -> None:
-        codecs = {"gzip"}
+        codecs, hint = {"gzip"}, "pip install 'ome-writers[numcodecs]' for more"
         if importlib.util.find_spec("numcodecs") is not None:
-            codecs |= {"blosc-zstd", "blosc-lz4", "zstd"}
+            codecs, hint = codecs | {"blosc-zstd", "blosc-lz4", "zstd"}, ""
         self.capabilities = Capabilities(
             name="direct",
             formats=frozenset({"ome-zarr", "ome-tiff"}),
@@ -43,14 +43,17 @@ class DirectWriter:
             ack="append",
             in_flight_bytes=IN_FLIGHT,
             codecs={"ome-zarr": frozenset(codecs), "ome-tiff": frozenset()},
+            hint=hint,
         )
         self._way: Way | None = None
+        self._ended = False
+        """Whether files are let go of as soon as they have been read."""
 
     def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
         """Create the dataset, or with `attach` go on with the one that stands."""
         way = _way(plan)
         way.open(root, plan, documents, attach=attach)
-        self._way = way
+        self._way, self._ended = way, False
 
     @property
     def _opened(self) -> Way:
@@ -72,8 +75,12 @@ class DirectWriter:
         self._opened.write(blocks)
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
-        """Return stored pixels, zeros where nothing came yet."""
-        return self._opened.read(array, selection)
+        """Return stored pixels, zeros where nothing came yet; also after `close`."""
+        try:
+            return self._opened.read(array, selection)
+        finally:
+            if self._ended:
+                self._opened.abort()
 
     def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
         """Return when all that was written can be read by others."""
@@ -81,10 +88,12 @@ class DirectWriter:
 
     def close(self, documents: Documents, /) -> None:
         """Replace the documents by the final ones and let go of everything."""
+        self._ended = True
         self._opened.close(documents)
 
     def abort(self) -> None:
         """Let go of everything; what was written is stored."""
+        self._ended = True
         if self._way is not None:
             self._way.abort()
 

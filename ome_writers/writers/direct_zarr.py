@@ -85,8 +85,6 @@ class DirectZarr:
         """Whether shards may stand that end early, as their array did."""
         deep = max(prod(grid(spec)[:-2]) for spec in plan.layout.arrays) >= _DEEP
         self._ahead = Ahead(self._make, self._placement.following if deep else lambda _: None)
-        self._ended = False
-        """Whether files are closed as soon as they have been read."""
         if attach:
             self._folder.attach()
         else:
@@ -237,8 +235,6 @@ class DirectZarr:
         for place in np.ndindex(*map(len, lead)):
             self._read(array, tuple(part[i] for part, i in zip(lead, place, strict=True)), frame)
             out[place] = sample
-        if self._ended:
-            self._files.close()
         return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
 
     def _read(self, array: int, index: Shape, out: NDArray[Any]) -> None:
@@ -277,7 +273,6 @@ class DirectZarr:
 
     def abort(self) -> None:
         """Close all files; what was written is stored."""
-        self._ended = True
         with contextlib.suppress(OSError):
             self._let_go()
 
