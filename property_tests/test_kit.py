@@ -41,7 +41,7 @@ class Forgets(MemoryWriter):
     """Loses one frame."""
 
     def write(self, blocks: Sequence[Block], /) -> None:
-        super().write([block for block in blocks if 3 not in block.frames])
+        super().write([block for block in blocks if 1 not in block.frames])
 
 
 class Turns(MemoryWriter):
