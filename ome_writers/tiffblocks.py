@@ -173,15 +173,15 @@ class FilePages:
         if page == 0:
             return len(HEADER) + self.kinds[0][0].next_at(first=True)
         block = next(block for block in self.blocks if page < block.after)
-        at = block.table
-        for (kind, _), inner, number in zip(self.kinds, self.inner, block.numbers, strict=True):
-            # The first directory of the file does not stand in the table.
-            begin = max(number, 1)
-            count = number + block.rounds * inner - begin
-            if page < begin + count:
-                return at + (page - begin) * kind.directory_bytes + kind.next_at(first=False)
-            at += count * kind.directory_bytes
-        raise IndexError(page)
+        member = bisect_right(block.numbers, page) - 1
+        # The first directory of the file does not stand in the table.
+        begins = [max(number, 1) for number in block.numbers]
+        before = zip(self.kinds[:member], self.inner, block.numbers, begins, strict=False)
+        at = block.table + sum(
+            (number + block.rounds * inner - begin) * kind.directory_bytes for (kind, _), inner, number, begin in before
+        )
+        kind = self.kinds[member][0]
+        return at + (page - begins[member]) * kind.directory_bytes + kind.next_at(first=False)
 
     # ── what is left at the end ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -90,3 +90,36 @@ def test_a_trailing_slash_names_the_same_dataset() -> None:
     assert plan_of(root_path="data/a.ome.zarr/").settings.output_path == "data/a.ome.zarr"
     assert plan_of(root_path="data/a/").settings.output_path == "data/a.ome.zarr"
     assert ow.AcquisitionSettings(root_path="/").root_path == "/"
+
+
+class TestPlaces:
+    """Indices back to places, where the search has no short way; all others are in property_tests/test_places.py."""
+
+    def test_two_long_loops_that_choose_the_array(self) -> None:
+        sizes = {"p": 3, "q": 200, "c": 4, "z": 50}
+        dims = [
+            ow.Dimension(name="p", type="position", coords=["a", "b", "c"]),
+            ow.Dimension(name="q", type="other", count=200),
+            ow.Dimension(name="c", type="channel", count=4),
+            ow.Dimension(name="z", type="space", count=50),
+            ow.Dimension(name="y", type="space", count=2),
+            ow.Dimension(name="x", type="space", count=2),
+        ]
+        plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+        for indices in ((0, 0, 0, 0), (0, 199, 3, 49), (1, 0, 0, 0), (2, 17, 1, 30), (2, 199, 3, 49)):
+            p, q, c, z = indices
+            assert plan.place(**dict(zip(sizes, indices, strict=True))) == ((p * 200 + q) * 4 + c) * 50 + z
+
+    def test_places_are_one_row_of_integers(self) -> None:
+        dims = ow.dims_from_standard_axes({"t": 9, "y": 2, "x": 2})
+        plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+        for places in ([[1], [2, 3]], [0.5], [[1, 2]]):
+            with pytest.raises(ow.PlanError, match="must be a sequence of places"):
+                plan.reordered(places)  # type: ignore[arg-type]
+
+    def test_an_endless_loop_lasts_as_long_as_its_indices_fit(self) -> None:
+        dims = ow.dims_from_standard_axes({"t": None, "y": 2, "x": 2})
+        plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+        assert plan.place(t=2**31 - 1) == 2**31 - 1
+        with pytest.raises(ow.PlanError, match=r"t: indices are 32 bits wide, which lasts for 2147483648 frames"):
+            plan.place(t=2**31)
