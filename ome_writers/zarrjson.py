@@ -16,7 +16,7 @@ import numpy as np
 from ome_writers.layout import ArraySpec
 from ome_writers.records import JSON
 
-_LEVELS: Final = {"blosc-zstd": 3, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
+_LEVELS: Final = {"blosc-zstd": 1, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 """Levels that are meant by none: about where a higher one costs much time and saves little on camera images."""
 
 _CHECKSUM: Final[JSON] = {"name": "crc32c"}

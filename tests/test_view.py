@@ -425,3 +425,14 @@ class TestWhatDocumentsSay:
         assert cube_from(self.FACTS, [[4], [4]], "uint8").counts == (2, 4)
         with pytest.raises(ValueError, match="but there are 3 arrays"):
             cube_from(self.FACTS, [[4], [4], [4]], "uint8")
+
+
+def test_pages_that_are_still_to_come_read_as_the_fill_value(tmp_path: Path) -> None:
+    dims = ow.dims_from_standard_axes({"t": 6, "y": 4, "x": 5})
+    settings = ow.AcquisitionSettings(
+        root_path=str(tmp_path / "a.ome.tiff"), dtype="uint8", dimensions=dims, compression="zlib"
+    )
+    with ow.create_stream(settings) as stream:
+        for number in range(3):
+            stream.append(np.full((4, 5), number + 1, "uint8"))
+        assert open_view(tmp_path / "a.ome.tiff")[:, 0, 0].tolist() == [1, 2, 3, 0, 0, 0]

@@ -64,8 +64,11 @@ class TiffArrays:
         out = np.full((*numbers.shape, len(height), len(width)), self._fill_value, self.dtype)
         for index in np.ndindex(numbers.shape):
             if (number := int(numbers[index])) >= 0:
-                frame = self._page(where, number).asarray().reshape(self._frame)
-                out[index] = frame[selection[-2:]]
+                try:
+                    page = self._page(where, number)
+                except IndexError:  # the run goes on, or was killed, and pages are appended as frames come
+                    continue
+                out[index] = page.asarray().reshape(self._frame)[selection[-2:]]
         return out
 
     def _page(self, where: Pages, number: int) -> tifffile.TiffPage:
