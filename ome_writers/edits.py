@@ -182,7 +182,11 @@ def models_of(documents: Sequence[Document]) -> dict[int, OME]:
 
     The files that hold pixels count from 0, the one that holds metadata only is -1.
     """
-    from ome_types import from_xml
+    try:
+        from ome_types import from_xml
+    except ModuleNotFoundError as error:
+        message = "the metadata of OME-TIFF are models of 'ome_types', which is not installed"
+        raise ModuleNotFoundError(f"{message}: pip install 'ome-writers[tifffile]'", name="ome_types") from error
 
     return {number: from_xml(document.body) for number, document in _numbered(documents)}
 
