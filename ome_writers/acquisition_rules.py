@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-import numpy as np
-
+from ome_writers import ragged_rules, rules
 from ome_writers.check import (
     Rule,
     choice,
@@ -102,6 +101,14 @@ def _loops(settings: Any) -> Iterator[Problem]:
                 yield Problem(("dimensions", index, "snake"), "conflict", "must be False where positions have tours")
 
 
+def _cameras_have(field: str, dimensions: Any) -> bool:
+    """Return whether each of several cameras says this of itself."""
+    for _, dimension in readable(dimensions[:-2], "type", "coords"):
+        if dimension.type == "camera" and dimension.coords:
+            return all(getattr(camera, field) for _, camera in readable(dimension.coords, field))
+    return False
+
+
 def _frame(settings: Any) -> Iterator[Problem]:
     dimensions = settings.dimensions
     if 0 < len(dimensions) < 2:  # noqa: PLR2004 - y and x
@@ -118,31 +125,13 @@ def _frame(settings: Any) -> Iterator[Problem]:
             )
             yield Problem(("dimensions", first + index, "type"), "conflict", message)
     for index, dimension in readable(dimensions[first:], "count"):
-        if dimension.count is None:
+        if dimension.count is None and not _cameras_have("shape", dimensions):
             yield Problem(("dimensions", first + index, "count"), "missing", "a frame needs a size")
     for index, dimension in readable(dimensions[first:], "snake"):
         if dimension.snake:
             yield Problem(
                 ("dimensions", first + index, "snake"), "conflict", "pixels of a frame have no order of arrival"
             )
-
-
-def _is_dtype(name: str) -> bool:
-    try:
-        return not name or np.dtype(name).name == name
-    except (TypeError, ValueError, SyntaxError):
-        return False
-
-
-def _dtype(settings: Any) -> Iterator[Problem]:
-    # The converter has turned what numpy knows into a name; what it does not know came through as it was.
-    value = settings.dtype
-    if not isinstance(value, str) or not _is_dtype(value):
-        yield Problem(
-            ("dtype",), "invalid_value", f"must be the name of a numpy dtype, such as 'uint16'; got {shown(value)}"
-        )
-    elif value and np.dtype(value).kind not in "biufc":
-        yield Problem(("dtype",), "invalid_value", f"pixels must be numbers; got {value!r}")
 
 
 def _compression(settings: Any) -> Iterator[Problem]:
@@ -229,7 +218,7 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     _unique_dimensions,
     _loops,
     _frame,
-    _dtype,
+    rules.dtype,
     text("compression", optional=True),
     _compression,
     whole("compression_level", at_least=0),
@@ -242,6 +231,7 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     flag("overwrite"),
     whole("buffer_bytes", at_least=0, at_most=2**63 - 1),
     _buffer,
+    *ragged_rules.ACQUISITION,
 )
 
 # ── ready to be written ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -250,7 +240,7 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
 def _present(settings: Any) -> Iterator[Problem]:
     if not settings.dimensions:
         yield Problem(("dimensions",), "missing", "is required: what does the acquisition loop over?")
-    if not settings.dtype:
+    if not settings.dtype and not _cameras_have("dtype", settings.dimensions):
         yield Problem(("dtype",), "missing", "is required: what are the pixels?")
     if not settings.root_path and settings.format.name != "scratch":
         yield Problem(("root_path",), "missing", f"is required for {settings.format.name}: where shall it be written?")
@@ -276,9 +266,14 @@ _ZARR_PIXELS = (*_OME_PIXELS, "int64", "uint64", "float16")
 
 def _storable_dtype(settings: Any) -> Iterator[Problem]:
     allowed = {"ome-tiff": _OME_PIXELS, "ome-zarr": _ZARR_PIXELS}.get(settings.format.name)
-    if settings.dtype and allowed and settings.dtype not in allowed:
-        message = f"{settings.format.name} can hold {', '.join(allowed)}; got {settings.dtype!r}"
-        yield Problem(("dtype",), "unsupported", message)
+    told = [(("dtype",), settings.dtype)]
+    for number_, dimension in readable(settings.dimensions[:-2], "type", "coords"):
+        for index, camera in enumerate(dimension.coords or ()) if dimension.type == "camera" else ():
+            told.append((("dimensions", number_, "coords", index, "dtype"), camera.dtype))
+    for loc, dtype in told:
+        if dtype and allowed and dtype not in allowed:
+            listing = ", ".join(allowed)
+            yield Problem(loc, "unsupported", f"{settings.format.name} can hold {listing}; got {dtype!r}")
 
 
 def _group_names(settings: Any) -> Iterator[Problem]:

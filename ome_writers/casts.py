@@ -17,7 +17,7 @@ import numpy as np
 
 from ome_writers import units
 
-DimensionType = Literal["space", "time", "channel", "position", "other"]
+DimensionType = Literal["space", "time", "channel", "position", "camera", "other"]
 
 STANDARD_TYPES: dict[str, DimensionType] = {
     "x": "space", "y": "space", "z": "space", "c": "channel", "t": "time", "p": "position",
@@ -38,7 +38,7 @@ def type_hints(coords: object, unit: object) -> dict[str, str]:
     """
     hints = {}
     kinds = {type(value).__name__ for value in coords} if isinstance(coords, tuple) else set()
-    for kind in ("Channel", "Position"):
+    for kind in ("Channel", "Position", "Camera"):
         if kind in kinds:
             hints["coords"] = kind.lower()
     if isinstance(unit, str) and (quantity := units.quantity_of(unit)):

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from ome_writers import units
 from ome_writers.casts import type_hints
 from ome_writers.check import (
@@ -66,6 +68,37 @@ def _both_or_none(first: str, second: str) -> Rule:
     return rule
 
 
+def _counts(item: Any) -> Iterator[Problem]:
+    if not isinstance(item.counts, Mapping):
+        message = f"must be a mapping of dimensions to their counts; got {shown(item.counts)}"
+        yield Problem(("counts",), "invalid_type", message)
+        return
+    for name, count in item.counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            yield Problem(
+                ("counts", str(name)), "invalid_value", f"must be a whole number, at least 1; got {shown(count)}"
+            )
+
+
+def _lists(position: Any) -> Iterator[Problem]:
+    if not isinstance(position.coords, Mapping):
+        message = f"must be a mapping of dimensions to lists of their elements; got {shown(position.coords)}"
+        yield Problem(("coords",), "invalid_type", message)
+        return
+    for name, items in position.coords.items():
+        if not isinstance(items, tuple):
+            yield Problem(("coords", str(name)), "invalid_type", f"must be a list; got {shown(items)}")
+            continue
+        if not items:
+            yield Problem(
+                ("coords", str(name)), "invalid_value", "must name at least one; leave it out for all of them"
+            )
+        for index, item in enumerate(items):
+            if not isinstance(item, str) and not (is_number(item) and is_finite(item)):
+                message = f"must be a name or a finite number; got {shown(item)}"
+                yield Problem(("coords", str(name), index), "invalid_type", message)
+
+
 POSITION: Final[tuple[Rule, ...]] = (
     text("name"),
     text("plate_row", optional=True),
@@ -77,6 +110,55 @@ POSITION: Final[tuple[Rule, ...]] = (
     number("z_coord"),
     _both_or_none("plate_row", "plate_column"),
     _both_or_none("grid_row", "grid_column"),
+    _counts,
+    _lists,
+)
+
+
+def _pair(name: str, what: str) -> Rule:
+    def rule(camera: Any) -> Iterator[Problem]:
+        value = getattr(camera, name)
+        if value is None:
+            return
+        if not isinstance(value, tuple) or len(value) != 2:  # noqa: PLR2004 - y and x
+            yield Problem((name,), "invalid_type", f"must be {what} along y and x; got {shown(value)}")
+            return
+        for index, part in enumerate(value):
+            if what == "pixels" and (not isinstance(part, int) or isinstance(part, bool)):
+                yield Problem((name, index), "invalid_type", f"must be a whole number; got {shown(part)}")
+            elif not is_number(part) or not is_finite(part) or part <= 0:
+                yield Problem((name, index), "invalid_value", f"must be a number greater than 0; got {shown(part)}")
+
+    return rule
+
+
+def dtype(subject: Any) -> Iterator[Problem]:
+    """Check that `dtype` is empty or the name of a dtype that pixels may have."""
+    # The converter has turned what numpy knows into a name; what it does not know came through as it was.
+    value = subject.dtype
+    if not isinstance(value, str) or not _is_dtype(value):
+        message = f"must be the name of a numpy dtype, such as 'uint16'; got {shown(value)}"
+        yield Problem(("dtype",), "invalid_value", message)
+    elif value and np.dtype(value).kind not in "biufc":
+        yield Problem(("dtype",), "invalid_value", f"pixels must be numbers; got {value!r}")
+
+
+def _is_dtype(name: str) -> bool:
+    try:
+        return not name or np.dtype(name).name == name
+    except (TypeError, ValueError, SyntaxError):
+        return False
+
+
+CAMERA: Final[tuple[Rule, ...]] = (
+    text("name"),
+    _pair("shape", "pixels"),
+    dtype,
+    _pair("pixel_size", "numbers"),
+    _pair("chunk_shape", "pixels"),
+    _counts,
+    text("model", optional=True),
+    text("serial_number", optional=True),
 )
 
 
@@ -108,7 +190,7 @@ PLATE: Final[tuple[Rule, ...]] = (
 
 # ── dimension ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-DIMENSION_TYPES: Final = ("space", "time", "channel", "position", "other")
+DIMENSION_TYPES: Final = ("space", "time", "channel", "position", "camera", "other")
 MOST_POSITIONS: Final = 100_000
 """Each position is an object of its own, made before anything else is known; without an end a few bytes could ask for
 any memory."""
@@ -140,14 +222,14 @@ def _coord_fault(value: object, type_: str | None) -> tuple[str, str] | None:
         kind = type(value).__name__
         message = f"a {kind} needs a dimension of type {kind.lower()!r}; got {type_!r}"
         return None if kind.lower() == type_ else ("conflict", message)
-    if type_ in ("channel", "position"):
+    if type_ in ("channel", "position", "camera"):
         return "invalid_type", f"must be a name, or the fields of a {type_.capitalize()}; got {shown(value)}"
     if is_number(value):
         return None if is_finite(value) else ("invalid_value", f"must be finite; got {shown(value)}")
     if type_ in ("space", "time"):
         return "invalid_type", f"must be a number in a dimension of type {type_!r}; got {shown(value)}"
     if isinstance(value, Mapping):
-        return "invalid_type", f"needs a dimension of type 'channel' or 'position'; got {shown(value)}"
+        return "invalid_type", f"needs a dimension of type 'channel', 'position' or 'camera'; got {shown(value)}"
     return text_fault(value)
 
 
@@ -159,14 +241,15 @@ def _count(dimension: Any) -> Iterator[Problem]:
         )
     if dimension.type == "position" and count is not None and count > MOST_POSITIONS:
         yield Problem(("count",), "invalid_value", f"there may be at most {MOST_POSITIONS} positions; got {count}")
-    if count is None and dimension.type == "position":
-        yield Problem(("count",), "missing", "a position dimension needs a count, or coords")
+    if count is None and dimension.type in ("position", "camera"):
+        yield Problem(("count",), "missing", f"a {dimension.type} dimension needs a count, or coords")
 
 
 def _coord_names(dimension: Any) -> Iterator[Problem]:
-    if dimension.type == "channel":
-        for double in repeated(channel.name for _, channel in readable(dimension.coords, "name")):
-            yield Problem(("coords",), "conflict", f"channel names must be unique; got {double!r} more than once")
+    if dimension.type in ("channel", "camera"):
+        for double in repeated(item.name for _, item in readable(dimension.coords, "name")):
+            message = f"{dimension.type} names must be unique; got {double!r} more than once"
+            yield Problem(("coords",), "conflict", message)
     if dimension.type == "position":
         group = ("plate_row", "plate_column", "grid_row", "grid_column")
         keys = [
@@ -225,6 +308,7 @@ DIMENSION: Final[tuple[Rule, ...]] = (
     number("scale", positive=True),
     number("translation"),
     flag("snake"),
+    flag("fold"),
     listed("tours", "sizes", optional=True),
     text("tours_within", optional=True),
     _coords,

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.omission import Frames, Omit
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -123,11 +125,14 @@ def make_converter() -> Converter:
     converter = Converter(unstruct_collection_overrides={tuple: list})
     always = override(omit_if_default=False)
     kept = {
-        Channel: (), Position: (), Dimension: (), Plate: (), AcquisitionSettings: (), ScratchFormat: ("name",),
+        Channel: (), Position: (), Camera: (), Dimension: (), Plate: (), Omit: (), Frames: (), AcquisitionSettings: (),
+        ScratchFormat: ("name",),
         # Where a suffix is left out it is taken from `root_path`, which may have another.
         OmeZarrFormat: ("name", "suffix"), OmeTiffFormat: ("name", "suffix"),
     }  # fmt: skip
-    short: _Shortenings = {Channel: _name_alone, Position: _name_alone, Dimension: _uninferred}
+    short: _Shortenings = {
+        Channel: _name_alone, Position: _name_alone, Camera: _name_alone, Dimension: _uninferred, Frames: _as_lists
+    }  # fmt: skip
     for cls, names in kept.items():
         written: dict[str, Any] = dict.fromkeys(names, always)
         to_plain: _ToPlain = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **written)
@@ -141,7 +146,7 @@ _Shortenings = dict[type, Callable[[dict[str, Any]], Any]]
 
 
 def _structure(value: object, cls: type[T]) -> T:
-    built = build(cls, value, "name" if cls in (Channel, Position) else None)
+    built = build(cls, value, "name" if cls in (Channel, Position, Camera) else None)
     if isinstance(built, Draft):
         raise SettingsError(built.problems)
     return built
@@ -153,6 +158,15 @@ def _then(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable
 
 def _name_alone(fields: dict[str, Any]) -> Any:
     return fields["name"] if len(fields) == 1 else fields
+
+
+def _as_lists(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a list of frames as lists, in which `None` stands for what is not known."""
+    plain = {name: value.tolist() for name, value in fields.items() if value is not None}
+    return {
+        name: items if name == "index" else [None if item != item else item for item in items]
+        for name, items in plain.items()
+    }
 
 
 def _uninferred(fields: dict[str, Any]) -> dict[str, Any]:

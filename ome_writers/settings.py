@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any, Literal
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from ome_writers import acquisition_rules, rules, units
 from ome_writers.bridge import Bridged
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.omission import Frames, Omit
 from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
@@ -27,57 +29,9 @@ from ome_writers.casts import (
     row_name,
 )
 from ome_writers.check import Draft, build, require, shown
-from ome_writers.colors import as_color
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import Format, resolve
-
-
-@frozen(kw_only=True)
-class Channel(Bridged):
-    """A channel of the acquisition; a plain string stands for one that has only a name.
-
-    Goes to `omero.channels` in OME-Zarr and to `Channel` in OME-XML.
-
-    Examples
-    --------
-    >>> Channel(name="GFP", emission_wavelength_nm=510, color="lime").color
-    '#00FF00'
-    """
-
-    _rules = rules.CHANNEL
-
-    name: str
-    excitation_wavelength_nm: float | None = field(default=None, converter=as_number)
-    """In nanometers."""
-    emission_wavelength_nm: float | None = field(default=None, converter=as_number)
-    """In nanometers."""
-    fluorophore: str | None = None
-    color: str | None = field(default=None, converter=as_color)
-    """`#RRGGBB` or `#RRGGBBAA`; may be given as a CSS name, a hexadecimal string or 3 to 4 numbers."""
-
-
-@frozen(kw_only=True)
-class Position(Bridged):
-    """A stage position (a field of view); a plain string stands for one that has only a name.
-
-    Examples
-    --------
-    >>> Position(name="left", plate_row="A", plate_column="1", x_coord=1200.0).plate_row
-    'A'
-    """
-
-    _rules = rules.POSITION
-
-    name: str
-    """Unique within its well and its grid cell."""
-    plate_row: str | None = None
-    plate_column: str | None = None
-    grid_row: int | None = field(default=None, converter=as_whole)
-    grid_column: int | None = field(default=None, converter=as_whole)
-    x_coord: float | None = field(default=None, converter=as_number)
-    """Stage coordinate, in the unit of the dimension x (as `y_coord` in that of y, `z_coord` in that of z)."""
-    y_coord: float | None = field(default=None, converter=as_number)
-    z_coord: float | None = field(default=None, converter=as_number)
+from ome_writers.ragged_rules import numbered
 
 
 def _scale(value: object) -> Any:
@@ -109,8 +63,8 @@ class Dimension(Bridged):
     count: int | None = field(default=None, converter=as_whole)
     """Number of elements; `None` means without end, which only the first dimension may be."""
     type: DimensionType | None = None
-    coords: tuple[str | float | Channel | Position, ...] | None = field(default=None, converter=as_tuple)
-    """Channels, positions, or the physical places or times of the elements, in `unit`."""
+    coords: tuple[str | float | Channel | Position | Camera, ...] | None = field(default=None, converter=as_tuple)
+    """Channels, positions, cameras, or the physical places or times of the elements, in `unit`."""
     chunk_size: int | None = field(default=None, converter=as_whole)
     """Elements in a chunk; by default all of them for the dimensions of a frame, 1 for others."""
     shard_size_chunks: int | None = field(default=None, converter=as_whole)
@@ -123,6 +77,8 @@ class Dimension(Bridged):
     """Place of the first element, in `unit`."""
     snake: bool = False
     """Whether every second pass goes backwards (boustrophedon)."""
+    fold: bool = False
+    """Cameras only: whether they are channels, really, and stand side by side in the axis of channels."""
     tours: tuple[int, ...] | None = field(default=None, converter=as_tuple)
     """Positions only: this loop goes from tour to tour, each so many positions long; those of one tour take turns."""
     tours_within: str | None = None
@@ -134,10 +90,11 @@ class Dimension(Bridged):
         # What came may be anything, also what cannot be compared with text.
         type_ = self.type if isinstance(self.type, str) else None
         count = self.count if isinstance(self.count, int) else 0
-        if self.coords is None and type_ == "position" and 0 < count <= rules.MOST_POSITIONS:
-            self._set(coords=tuple(Position(name=str(number)) for number in range(count)))
+        numbered = {"position": Position, "camera": Camera}.get(str(type_))
+        if self.coords is None and numbered and 0 < count <= rules.MOST_POSITIONS:
+            self._set(coords=tuple(numbered(name=str(number)) for number in range(count)))
         if isinstance(self.coords, tuple):
-            cls = {"channel": Channel, "position": Position}.get(str(type_))
+            cls = {"channel": Channel, "position": Position, "camera": Camera}.get(str(type_))
             self._set(coords=tuple(_coordinate(value, cls) for value in self.coords))
             if self.count is None and self.coords:
                 self._set(count=len(self.coords))
@@ -204,6 +161,23 @@ def _dimensions(value: object) -> Any:
 
 def _plate(value: object) -> Any:
     return value if value is None else build(Plate, value)
+
+
+def _omit(value: object) -> Any:
+    items = (value,) if isinstance(value, (Mapping, Omit)) else () if value is None else as_tuple(value)
+    return tuple(_rule(item) for item in items) if isinstance(items, tuple) else items
+
+
+def _rule(value: object) -> Omit | Draft:
+    if isinstance(value, Mapping) and not {*value} <= {"where", "unless"}:
+        value = {"where": value}
+    return build(Omit, value)
+
+
+def _frames(value: object) -> Any:
+    if value is None or isinstance(value, (Frames, Draft)):
+        return value
+    return build(Frames, value if isinstance(value, Mapping) else {"index": value})
 
 
 def _as_given(value: object) -> Any:
@@ -274,12 +248,22 @@ class AcquisitionSettings(Bridged):
     overwrite: bool = False
     buffer_bytes: int = field(default=0, converter=as_whole)
     """Bytes of pixels that may wait in memory for a thread that writes them; 0: whoever brings a frame writes it."""
+    omit: tuple[Omit, ...] = field(default=(), converter=_omit)
+    """Rules for frames that are never planned, each by names of dimensions: `{"c": "GFP", "z": [0, 1, 3, 4]}`."""
+    frames: Frames | None = field(default=None, converter=_frames)
+    """Exactly these frames in this order, as indices of all loops; `None`: all that the dimensions count."""
+    holes: Literal["dense", "compact", "split"] = "dense"
+    """What becomes of places for frames that are never planned. `"dense"`: they read as the fill value, and the
+    metadata says which planes exist. `"compact"`: an axis is stored without elements that nobody acquires, where its
+    scale can say so. `"split"`: each group of equal shape is an image, so that there are none."""
 
     def __attrs_post_init__(self) -> None:
         self._set(format=resolve(self.format, self.root_path))
         if isinstance(self.dimensions, tuple):
             # The dimensions of a frame are space, whatever they are called.
             self._set(dimensions=self.dimensions[:-2] + tuple(map(_of_frame, self.dimensions[-2:])))
+            if isinstance(self.frames, Frames) and isinstance(self.frames.index, tuple):
+                self._set(frames=evolve(self.frames, index=numbered(self.frames.index, self.dimensions[:-2])))
         super().__attrs_post_init__()
 
     @property
@@ -299,7 +283,9 @@ class AcquisitionSettings(Bridged):
 
     @property
     def num_frames(self) -> int | None:
-        """Number of frames, `None` if there is no end."""
+        """Number of frames that the dimensions count, `None` if there is no end. `Plan.frames` knows of omitted ones."""
+        if self.frames is not None:
+            return len(self.frames.index)
         counts = self.shape[:-2]
         return None if None in counts else prod(count for count in counts if count)
 
@@ -317,6 +303,21 @@ class AcquisitionSettings(Bridged):
         return next((index for index, dim in enumerate(self.dimensions) if dim.type == "position"), None)
 
     @property
+    def camera_dimension(self) -> Dimension | None:
+        """The dimension of cameras, `None` if there is one camera only."""
+        return next((dim for dim in self.dimensions[:-2] if dim.type == "camera"), None)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether there are frames that the dimensions count and nobody plans."""
+        counted = [part for dim in self.dimensions[:-2] for part in dim.coords or () if hasattr(part, "counts")]
+        return (
+            bool(self.omit)
+            or self.frames is not None
+            or any(part.counts or getattr(part, "coords", None) for part in counted)
+        )
+
+    @property
     def frame_dimensions(self) -> tuple[Dimension, ...]:
         """The two dimensions of a frame."""
         return self.dimensions[-2:]
@@ -324,7 +325,7 @@ class AcquisitionSettings(Bridged):
     @property
     def index_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions that are axes of the arrays but not of a frame, in order of acquisition."""
-        return tuple(dim for dim in self.dimensions[:-2] if dim.type != "position")
+        return tuple(dim for dim in self.dimensions[:-2] if dim.type not in ("position", "camera"))
 
     @property
     def array_dimensions(self) -> tuple[Dimension, ...]:

@@ -124,7 +124,7 @@ DIMENSION = [
     (
         {"name": "t", "type": "tyme"},
         "invalid_value",
-        "type: must be one of 'space', 'time', 'channel', 'position', 'other'; got 'tyme'",
+        "type: must be one of 'space', 'time', 'channel', 'position', 'camera', 'other'; got 'tyme'",
     ),
     (
         {"name": "q", "unit": "um", "coords": [Channel(name="a")]},
@@ -159,7 +159,7 @@ DIMENSION = [
     (
         {"name": "g", "coords": [{"name": "a"}]},
         "invalid_type",
-        "coords.0: needs a dimension of type 'channel' or 'position'; got {'name': 'a'}",
+        "coords.0: needs a dimension of type 'channel', 'position' or 'camera'; got {'name': 'a'}",
     ),
     ({"name": "g", "type": "other", "coords": [True]}, "invalid_type", "coords.0: must be text; got True"),
     (

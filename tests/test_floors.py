@@ -15,8 +15,11 @@ import ome_writers
 
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
-    ["errors", "units", "casts", "colors", "checksum", "_version"],
-    ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
+    ["errors", "units", "casts", "colors", "checksum", "frozen", "selectors", "_version"],
+    [
+        *["check", "rules", "acquisition_rules", "ragged_rules", "bridge", "deprecated", "formats"],
+        *["items", "omission", "settings", "shorthand"],
+    ],
     [
         *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "assembly"],
         *["cycles", "physical", "triggers", "moves"],
