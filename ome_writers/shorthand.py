@@ -7,7 +7,8 @@ from enum import Enum
 
 from ome_writers.casts import STANDARD_TYPES, DimensionType, as_whole
 from ome_writers.errors import Problem, SettingsError
-from ome_writers.settings import Channel, Dimension, Position
+from ome_writers.items import Channel, Position
+from ome_writers.settings import Dimension
 
 
 class StandardAxis(str, Enum):  # noqa: UP042 - as text it is what it was in 0.3

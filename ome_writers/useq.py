@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 import numpy as np
 
 from ome_writers.errors import Problem, SettingsError
-from ome_writers.settings import Channel, Dimension, Plate
+from ome_writers.items import Channel
+from ome_writers.settings import Dimension, Plate
 from ome_writers.useq_loops import GRID, POSITION, IrregularSequenceError, Loop, Nest, Order, common_order, nests_of
 from ome_writers.useq_positions import distinct, factor, plate_of, positions_of
 
