@@ -176,7 +176,7 @@ class Stream:
 
     # ── what others see of it ───────────────────────────────────────────────────────────────────────────────────────
 
-    def view(self, *, dynamic_shape: bool = True, strict: bool = False) -> StreamView:
+    def view(self, *, dynamic_shape: bool = True, strict: bool = False, camera: str | int | None = None) -> StreamView:
         """Return the acquisition as one array with its dimensions in order of acquisition, readable at any time.
 
         Parameters
@@ -201,7 +201,7 @@ class Stream:
         """
         from ome_writers.view import view_of
 
-        return view_of(self._run, self._events(), dynamic_shape=dynamic_shape, strict=strict)
+        return view_of(self._run, self._events(), dynamic_shape=dynamic_shape, strict=strict, camera=camera)
 
     def on(self, event: EventName, callback: Callback) -> None:
         """Call `callback` with a `CoordUpdate` whenever something happens, from now on until the stream is closed.

@@ -10,8 +10,8 @@ from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST
 
 
-def reopened(path: str) -> tuple[Cube, Any]:
-    """Return the cube of a dataset and its arrays, of which `shape` and `read` can be asked.
+def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
+    """Return the cube of a dataset (or of one of its cameras) and its arrays, which know their `shape`, and `read`.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def reopened(path: str) -> tuple[Cube, Any]:
     if not is_url(path) and Path(path, MANIFEST).is_file():
         from ome_writers.readers import scratch
 
-        return scratch.reopened(Path(path))
+        return scratch.reopened(Path(path), camera)
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
         try:
             from ome_writers.readers import tiff
@@ -34,10 +34,10 @@ def reopened(path: str) -> tuple[Cube, Any]:
             message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
             raise ValueError(message) from error
 
-        return tiff.reopened(Path(path))
+        return tiff.reopened(Path(path), camera)
     from ome_writers.readers import zarr
 
-    return zarr.reopened(path)
+    return zarr.reopened(path, camera)
 
 
 def _holds_zarr(folder: Path) -> bool:
