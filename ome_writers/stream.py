@@ -16,7 +16,7 @@ from ome_writers import edits
 from ome_writers.begin import Backend, begun
 from ome_writers.documents import Outcome
 from ome_writers.plan import Plan
-from ome_writers.progress import bar
+from ome_writers.progress import display
 from ome_writers.run import Run
 from ome_writers.writer import THREADS
 
@@ -47,13 +47,9 @@ class Stream:
         self._stack = ExitStack()
         self._after: list[Callable[[int], object]] = []
         """What is called with the cursor after each step."""
-        if progress:
-            self._after.append(self._stack.enter_context(bar(plan.frames, shown=True)))
-        try:
-            self._run = begun(plan, backend)
-        except BaseException:
-            self._stack.close()
-            raise
+        shown = display(enabled=progress)
+        self._run = begun(plan, backend)
+        self._stack.enter_context(shown(self._run))
         self._take = self._run.take
         self._heard: list[Events] = []
         """The events, once somebody asked for them."""

@@ -63,6 +63,7 @@ NAMES = [
     "peak_bytes",
     "place",
     "prepare",
+    "preview",
     "save_plan",
     "save_table",
     "save_triggers",

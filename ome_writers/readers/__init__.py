@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
-from ome_writers.manifest import MANIFEST
+from ome_writers.manifest import MANIFEST, as_now
 
 
 def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
@@ -28,16 +30,45 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
 
         return scratch.reopened(Path(path), camera)
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        try:
-            from ome_writers.readers import tiff
-        except ModuleNotFoundError as error:
-            message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
-            raise ValueError(message) from error
-
-        return tiff.reopened(Path(path), camera)
+        opened: tuple[Cube, Any] = _tiff(path).reopened(Path(path), camera)
+        return opened
     from ome_writers.readers import zarr
 
     return zarr.reopened(path, camera)
+
+
+def noted(path: str) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run: `verdict`, `frames` and so on.
+
+    That is `{}` for datasets of other libraries; `missing` is ranges of frame numbers, first and last.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `reopened`.
+    """
+    path = str(path)
+    if not is_url(path) and not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and Path(path, MANIFEST).is_file():
+        return dict(as_now(json.loads(Path(path, MANIFEST).read_bytes())))
+    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
+        said: dict[str, Any] = _tiff(path).noted(Path(path))
+        return said
+    from ome_writers.readers import zarr
+
+    found = zarr.node(path, "") or {}
+    noted_there: dict[str, Any] = found.get("attributes", {}).get("ome_writers", {})
+    return noted_there
+
+
+def _tiff(path: str) -> ModuleType:
+    try:
+        from ome_writers.readers import tiff
+    except ModuleNotFoundError as error:
+        message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
+        raise ValueError(message) from error
+    return tiff
 
 
 def _holds_zarr(folder: Path) -> bool:

@@ -6,6 +6,7 @@ Which page a frame lies on says `pages.py`. A file is whole after each frame: it
 from __future__ import annotations
 
 import json
+import re
 import sys
 import weakref
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import tifffile
@@ -70,6 +72,15 @@ class TiffArrays:
                     continue
                 out[index] = page.asarray().reshape(frame)[selection[-2:]]
         return out
+
+    def page(self, array: int, index: tuple[int, ...]) -> tuple[Path, int | None]:
+        """Return the file of a frame, and at which byte its page begins there; `None` if there is none (yet)."""
+        where = self.pages[array]
+        number = int(where.numbers[index])
+        try:
+            return where.file, self._page(where, number).offset if number >= 0 else None
+        except IndexError:
+            return where.file, None
 
     def _page(self, where: Pages, number: int) -> tifffile.TiffPage:
         path = where.file
@@ -181,6 +192,11 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
             images |= _images(ET.fromstring(_described(other)[1]))  # noqa: S314 - as above
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
+    if '<M K="verdict">running</M>' in text:
+        # Files may be made when their first frame comes.
+        pages = [one if one.file.exists() else evolve(one, numbers=np.full_like(one.numbers, -1)) for one in pages]
+        if facts["dimensions"][0]["count"] is None:
+            pages = _lengthened(pages, axes.index(str(facts["dimensions"][0]["name"])))
     known = next(one for one in pixels if one is not None)
     every = [known if one is None else one for one in pixels]
     frames = [(int(one.attrib["SizeY"]), int(one.attrib["SizeX"])) for one in every]
@@ -191,6 +207,53 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
         outermost = axes.index(str(facts["dimensions"][0]["name"]))
         shapes[0][outermost] = max(shapes[0][outermost], int(facts["reached"]))
     return cube_from(facts, shapes, dtypes, camera), arrays
+
+
+_NOTED: Final = re.compile(rf'<MapAnnotation [^>]*Namespace="{RUN_NAMESPACE}".*?</MapAnnotation>', re.DOTALL)
+_ENTRY: Final = re.compile(r'<M K="(\w+)">(.*?)</M>', re.DOTALL)
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run, `{}` if this library did not write it.
+
+    Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
+    """
+    _, text = _described(path if path.is_file() else _first_of(path))
+    annotation = _NOTED.search(text)
+    said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
+    found: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in {"version", "verdict", "error"}:
+            found[name] = value
+        else:
+            found[name] = _ranges(value) if name == "missing" else json.loads(value)
+    return found
+
+
+def _ranges(text: str) -> list[list[int]]:
+    return [[int(first), int(last or first)] for first, _, last in (part.partition("-") for part in text.split())]
+
+
+def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
+    """Return the images of a run without end with all rounds that their files have pages for.
+
+    Where pages are appended as frames come, the text tells of the first round only, and the others are like it.
+    """
+    if any(one.numbers.shape[axis] != 1 for one in pages):
+        return pages
+    each: dict[Path, int] = {}
+    for one in pages:
+        each[one.file] = each.get(one.file, 0) + int((one.numbers >= 0).sum())
+    found = []
+    for one in pages:
+        if not each[one.file]:
+            found.append(one)
+            continue
+        with tifffile.TiffFile(one.file, is_ome=False) as file:
+            rounds = -(-len(file.pages) // each[one.file])
+        steps = [np.where(one.numbers < 0, -1, one.numbers + turn * each[one.file]) for turn in range(max(1, rounds))]
+        found.append(evolve(one, numbers=np.concatenate(steps, axis)))
+    return found
 
 
 def _images(root: ET.Element) -> dict[int, ET.Element]:
