@@ -15,21 +15,23 @@ import ome_writers
 
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
-    ["errors", "units", "casts", "colors", "checksum", "_version"],
+    ["errors", "units", "casts", "colors", "checksum", "beyond", "_version"],
     ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
     [
         *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "assembly"],
         *["cycles", "physical", "triggers", "moves"],
         *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
+        *["advice", "timeline"],
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
+        *["overview", "sketch", "page"],
     ],
     ["plan_file", "place_file"],
     [
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
-        *["events", "edits", "view", "stream", "shell", "__init__"],
+        *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         "writers.ring",
     ],
     [
@@ -42,7 +44,18 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "prepared", "finished", "useq", "useq_loops", "useq_positions"],
+        *[
+            "display",
+            "drawing",
+            "simulate",
+            "sources",
+            "arrange",
+            "prepared",
+            "finished",
+            "useq",
+            "useq_loops",
+            "useq_positions",
+        ],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],

@@ -24,8 +24,9 @@ from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.prepare import finish, prepare, redirected
 from ome_writers.datasets import NotADataset, read_dataset
-from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
+from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.files import load
+from ome_writers.overview import frame_bytes, size
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.shell import write as write_frames
 from ome_writers.sources import SourceError, frames_from
@@ -160,10 +161,10 @@ def check(settings: Path, /) -> int:
 
 
 @app.command(sort_key=4)
-def plan(settings: Path, /, *, rows: Count = 10) -> None:
+def plan(settings: Path, /, *, rows: Count = 10, plot: Path | None = None) -> None:
     """Show what a settings file would write: frames, arrays, files, bytes, memory, and the first rows of the plan.
 
-    Example: `ome-writers plan cells.toml --rows 20`
+    Example: `ome-writers plan cells.toml --plot plan.png`
 
     Parameters
     ----------
@@ -171,9 +172,20 @@ def plan(settings: Path, /, *, rows: Count = 10) -> None:
         A .json, .toml or .yaml file.
     rows
         How many rows of the plan to show.
+    plot
+        A .png, .svg or .pdf to draw it in: what comes when, open blocks, memory, and the way of the stage.
     """
     compiled = compile(load(settings))
     out.print(show.plan_view(compiled, choose_writer(compiled), rows))
+    if plot is not None:
+        from ome_writers.drawing import plot as drawn
+
+        kinds = (".png", ".svg", ".pdf")
+        if plot.suffix.lower() not in kinds:
+            message = f"must end with {', '.join(kinds)}; got {str(plot)!r}"
+            raise PlanError([Problem(("plot",), "invalid_value", message)])
+        drawn(compiled).savefig(plot, dpi=120)
+        show.say(out, f"\n{plot}: the plan, drawn")
 
 
 @app.command(sort_key=5)
@@ -230,11 +242,11 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
 
     outcome = write_frames(plan, timed(), backend, progress=out.is_terminal)
     seconds = time.perf_counter() - start
-    pixels = outcome.frames * show.frame_bytes(plan)
-    rate = f"{outcome.frames / seconds:.0f} frames/s, {show.size(pixels / seconds)}/s"
+    pixels = outcome.frames * frame_bytes(plan)
+    rate = f"{outcome.frames / seconds:.0f} frames/s, {size(pixels / seconds)}/s"
     show.say(
         out,
-        f"{outcome.root}: {outcome.frames} frames, {show.size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
+        f"{outcome.root}: {outcome.frames} frames, {size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
     )
     return Path(outcome.root)
 
