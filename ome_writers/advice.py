@@ -31,7 +31,7 @@ DISKS: Final[dict[str, tuple[int, str]]] = {
 
 SMALL_CHUNK: Final = 1_000_000
 """Smaller chunks cost more for the way than for the bytes."""
-LARGE_CHUNK: Final = 8_000_000
+LARGE_CHUNK: Final = 16_000_000
 FEW_FILES: Final = 1000
 
 
@@ -125,7 +125,7 @@ def _shards(
             shards[dim.name] = fitting
     many = "without end" if None in counts else str(images * prod(count or 1 for count in counts))
     if not shards:
-        return {}, f"Chunks ({many}) are as large as files should be here: {why}."
+        return {}, f"Chunks ({many}) are files of their own, as no image has more than one."
     held = size * prod(shards.values())
     reason = f"Chunks ({many}) are put into shards of {_mb(held)}, one file each, for {why}. "
     reason += "Writers that make whole shards keep each open one in memory; 'direct' does not, unless it compresses."

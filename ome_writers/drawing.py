@@ -119,7 +119,7 @@ def _teach_notebook() -> None:
     if shell is not None and getattr(shell, "kernel", None) is not None:
         from IPython.core.pylabtools import select_figure_formats
 
-        select_figure_formats(shell, {"png"})
+        select_figure_formats(shell, {"png"})  # type: ignore[no-untyped-call]
 
 
 def _title(figure: Figure, plan: Plan, whole: Timeline) -> None:
@@ -286,7 +286,9 @@ def _way(axes: Axes, way: NDArray[np.float64]) -> None:
         *way.T, c=np.arange(len(way)), cmap="viridis", s=14 if len(way) < _MOST_FIELDS else 2, zorder=3
     )
     points.set_clim(0, max(len(way) - 1, 1))
-    axes.scatter(*way[0], marker="o", s=90, facecolors="none", edgecolors="#c0392b", linewidths=1.8, zorder=4)
+    axes.scatter(
+        way[0, 0], way[0, 1], marker="o", s=90, facecolors="none", edgecolors="#c0392b", linewidths=1.8, zorder=4
+    )
     axes.annotate("start", way[0], (7, -14), textcoords="offset points", color="#c0392b", fontsize=9)
     axes.autoscale_view()
 

@@ -128,7 +128,8 @@ def overview(  # noqa: PLR0913 - what is like what is named
     documents = 0
     if layout.zarr_format is not None:
         files = None if plan.settings.is_unbounded else sum(map(blocks, layout.arrays))
-        documents = len(layout.groups) + len(layout.arrays)
+        # Each group and array has one; that of the series also lists them in OME-XML.
+        documents = len(layout.groups) + len(layout.arrays) + ("OME" in layout.groups)
     found = Overview(
         plan=plan,
         writer=writer,

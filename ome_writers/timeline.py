@@ -119,7 +119,8 @@ def _indices(plan: Plan, rows: Rows, name: str) -> Whole:
     arrays = plan.layout.arrays
     names = arrays[0].dimension_names[:-2]
     if name in names:
-        return rows["index"][..., names.index(name)].astype(np.int64)
+        index: Whole = rows["index"][..., names.index(name)].astype(np.int64)
+        return index
     fans = np.array([dict(spec.fan).get(name, spec.position) for spec in arrays], np.int64)
     chosen: Whole = fans[rows["array"]]
     return chosen

@@ -22,6 +22,7 @@ from ome_writers.cli import show
 from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
+from ome_writers.cli.init import init, schema
 from ome_writers.cli.prepare import finish, prepare, redirected
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
@@ -207,6 +208,8 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 app.command(bench, sort_key=6)
 app.command(prepare, sort_key=7)
 app.command(finish, sort_key=8)
+app.command(init, sort_key=0)
+app.command(schema, sort_key=9)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
