@@ -283,7 +283,7 @@ def _way(axes: Axes, way: NDArray[np.float64]) -> None:
     lines: Any = LineCollection(list(legs), cmap="viridis", array=np.arange(len(legs)), linewidths=1.6, zorder=2)
     axes.add_collection(lines)
     points = axes.scatter(
-        *way.T, c=np.arange(len(way)), cmap="viridis", s=14 if len(way) < _MOST_FIELDS else 2, zorder=3
+        way[:, 0], way[:, 1], c=np.arange(len(way)), cmap="viridis", s=14 if len(way) < _MOST_FIELDS else 2, zorder=3
     )
     points.set_clim(0, max(len(way) - 1, 1))
     axes.scatter(

@@ -133,7 +133,7 @@ def _band(values: Whole) -> Band:
 def _tour(plan: Plan, frames: int) -> Whole:
     """Return the first positions in the order in which the stage goes to them."""
     positions = plan.rows(0, min(frames, 100 * _BINS))["position"].astype(np.int64)
-    visits = positions[np.diff(positions, prepend=-1) != 0]
+    visits: Whole = positions[np.diff(positions, prepend=-1) != 0]
     # Until all have been visited: what comes then is the same again, or nearly.
     last = np.unique(visits, return_index=True)[1].max(initial=-1)
     return visits[: last + 1]
