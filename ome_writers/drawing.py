@@ -285,7 +285,8 @@ def _way(axes: Axes, way: NDArray[np.float64]) -> None:
     points = axes.scatter(
         way[:, 0], way[:, 1], c=np.arange(len(way)), cmap="viridis", s=14 if len(way) < _MOST_FIELDS else 2, zorder=3
     )
-    points.set_clim(0, max(len(way) - 1, 1))
+    for drawn in (lines, points):
+        drawn.set_clim(0, 1.2 * max(len(way) - 1, 1))  # the yellow end of the map is too pale for white paper
     axes.scatter(
         way[0, 0], way[0, 1], marker="o", s=90, facecolors="none", edgecolors="#c0392b", linewidths=1.8, zorder=4
     )
