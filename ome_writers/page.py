@@ -47,14 +47,9 @@ STYLE: Final = """
 .ow .ow-arrays {display: flex; gap: 1em 2em; align-items: center; margin-bottom: .6em}
 .ow .ow-arrays dl {min-width: 16em; margin: 0}
 .ow svg {color: inherit; overflow: visible; flex: none}
-.ow svg path {fill: none; stroke: currentColor; stroke-width: 1}
-.ow svg path.ground {fill: var(--ow-tint); stroke: none}
-.ow svg path.chunk {opacity: .35; stroke-width: .8}
-.ow svg path.shard {stroke: var(--ow-shard); stroke-width: 1.6}
-.ow svg path.first-chunk {fill: var(--ow-chunk); fill-opacity: .55; stroke: none}
-.ow svg path.first-shard {fill: var(--ow-shard); fill-opacity: .22; stroke: none}
-.ow svg path.endless {stroke-dasharray: 3 3}
-.ow svg text {fill: currentColor; font-size: 12px}
+.ow svg path.shard {stroke: var(--ow-shard)}
+.ow svg path.first-chunk {fill: var(--ow-chunk)}
+.ow svg path.first-shard {fill: var(--ow-shard)}
 .ow .ow-key {display: inline-block; width: .8em; height: .8em; margin-right: .35em; vertical-align: -.05em}
 """
 

@@ -4,7 +4,8 @@ As dask and zarr show their arrays: the last three axes are a box, those before 
 lie where chunks and shards really meet. Along each axis lengths are to scale; y and x share one scale, unless one is
 more than six times the other; the other axes have scales of their own, for ten planes beside 2048 pixels are no line.
 
-All strokes and texts are of the `currentColor`, so that they are legible on light and on dark ground.
+All strokes and texts are of the `currentColor`, so that they are legible on light and on dark ground. The few other
+colours are middling ones, which the style of a page may tune (`page.py`), where the page lets it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from ome_writers.layout import ArraySpec
-from ome_writers.markup import element
+from ome_writers.markup import element, escaped_text
 
 _LONG: Final = 132.0
 """Length of the longest edge, in pixels of the screen."""
@@ -30,6 +31,16 @@ _GAP: Final = 40.0
 _TOP, _LEFT = 22.0, 46.0
 
 Point = tuple[float, float]
+
+_LOOKS: Final[dict[str, dict[str, str]]] = {
+    "ground": {"fill": "#808080", "fill-opacity": ".13"},
+    "first-chunk": {"fill": "#0f8b9c", "fill-opacity": ".55"},
+    "first-shard": {"fill": "#c76a0a", "fill-opacity": ".22"},
+    "chunk": {"fill": "none", "stroke": "currentColor", "stroke-width": ".8", "opacity": ".35"},
+    "shard": {"fill": "none", "stroke": "#c76a0a", "stroke-width": "1.6"},
+    "edge": {"fill": "none", "stroke": "currentColor"},
+    "endless": {"fill": "none", "stroke": "currentColor", "stroke-dasharray": "3 3"},
+}
 
 
 @frozen
@@ -140,11 +151,12 @@ def _cuts(count: int, block: int, length: float) -> tuple[float, ...]:
 
 def _path(points: Sequence[Point], kind: str, *, closed: bool = False) -> str:
     d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + ("Z" if closed else "")
-    return element("path", {"d": d, "class": kind})
+    return element("path", {"d": d, "class": kind, **_LOOKS[kind]})
 
 
 def _text(at: Point, text: str, anchor: str = "middle") -> str:
-    return element("text", {"x": round(at[0], 1), "y": round(at[1], 1), "text-anchor": anchor}, text)
+    looks = {"text-anchor": anchor, "fill": "currentColor", "font-size": "12"}
+    return element("text", {"x": round(at[0], 1), "y": round(at[1], 1), **looks}, escaped_text(text))
 
 
 def _face(origin: Point, down: Edge | None, across: Edge, *, along: Point = (1, 0), side: Point = (0, 1)) -> list[str]:

@@ -233,6 +233,13 @@ def test_frames_chunks_and_shards_are_to_scale() -> None:
     assert said == {"y 500", "x 1000"}
 
 
+def test_names_are_text_and_never_markup() -> None:
+    odd = [ow.Dimension(name="<t&>", count=3, type="time"), *ow.dims_from_standard_axes({"y": 8, "x": 8})]
+    _, said = drawn(plan({}, dimensions=odd).layout.arrays[0])
+    assert "<t&> 3" in said
+    assert "<t&>3" in texts(plan({}, dimensions=odd)._repr_html_())
+
+
 @pytest.mark.parametrize("loops", [{}, {"t": 3}, {"t": 3, "c": 2}, {"t": 3, "c": 2, "z": 5}])
 def test_every_axis_is_named_once(loops: dict[str, int]) -> None:
     _, said = drawn(plan(loops).layout.arrays[0])
