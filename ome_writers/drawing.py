@@ -17,7 +17,7 @@ from ome_writers.display import overview_of
 from ome_writers.errors import PlanError, Problem
 from ome_writers.overview import Overview, size
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings, Dimension, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate, Position
 from ome_writers.timeline import Band, Timeline, block_spans, timeline
 
 if TYPE_CHECKING:
@@ -239,17 +239,14 @@ def _places(settings: AcquisitionSettings) -> tuple[NDArray[np.float64], str] | 
     if all(one.x_coord is not None and one.y_coord is not None for one in positions):
         return np.array([[one.x_coord, one.y_coord] for one in positions], float), along
     if settings.plate is not None:
-        return np.array([_on_plate(settings, one) for one in positions], float), "plate"
+        return np.array([_on_plate(settings.plate, one) for one in positions], float), "plate"
     if all(one.grid_row is not None for one in positions):
         return np.array([[one.grid_column, one.grid_row] for one in positions], float), "grid"
     return None
 
 
-def _on_plate(settings: AcquisitionSettings, one: Position) -> tuple[int, int]:
-    plate = settings.plate
-    if plate is None or one.plate_row is None or one.plate_column is None:
-        return 0, 0
-    return plate.column_names.index(one.plate_column), plate.row_names.index(one.plate_row)
+def _on_plate(plate: Plate, one: Position) -> tuple[int, int]:
+    return plate.column_names.index(str(one.plate_column)), plate.row_names.index(str(one.plate_row))
 
 
 def _stage(axes: Axes, plan: Plan, whole: Timeline, at: NDArray[np.float64], kind: str) -> None:

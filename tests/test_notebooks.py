@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -15,16 +17,17 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def printed(notebook: nbformat.NotebookNode) -> list[list[str]]:
     """Return what each cell printed, its HTML, and the kinds of its pictures."""
-    return [
-        [
-            output["text"]
-            if "text" in output
-            else " ".join([*sorted(output["data"]), output["data"].get("text/html", "")])
-            for output in cell.outputs
-        ]
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
+    return [list(shown(cell.outputs)) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shown(outputs: list[nbformat.NotebookNode]) -> Iterator[str]:
+    """Yield the outputs of a cell; what is printed comes in as many pieces as the kernel has time for."""
+    for stream, pieces in groupby(outputs, lambda output: output.get("name", "")):
+        if stream:
+            yield "".join(piece["text"] for piece in pieces)
+        else:
+            for piece in pieces:
+                yield " ".join([*sorted(piece["data"]), piece["data"].get("text/html", "")])
 
 
 def test_there_are_notebooks() -> None:
