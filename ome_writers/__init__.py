@@ -21,6 +21,7 @@ from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.drawing import plot
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
     from ome_writers.finished import finish
@@ -86,6 +87,7 @@ __all__ = [
     "open_view",
     "peak_bytes",
     "place",
+    "plot",
     "prepare",
     "preview",
     "save_plan",
@@ -103,6 +105,7 @@ _LATE = {
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("preview",), "ome_writers.sheet"),
+    **dict.fromkeys(("plot",), "ome_writers.drawing"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

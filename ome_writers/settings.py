@@ -14,6 +14,7 @@ from typing import Any, Literal
 from attrs import asdict, evolve, field, frozen
 
 from ome_writers import acquisition_rules, rules, units
+from ome_writers.beyond import Shown
 from ome_writers.bridge import Bridged
 from ome_writers.casts import (
     STANDARD_WELLS,
@@ -201,7 +202,7 @@ def by_ngff_rule(dims: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
 
 
 @frozen(kw_only=True)
-class AcquisitionSettings(Bridged):
+class AcquisitionSettings(Bridged, Shown):
     """What will be acquired, and how it shall be stored.
 
     May be made before everything is known: `dimensions`, `dtype` and `root_path` may be left out and given later with

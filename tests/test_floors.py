@@ -15,7 +15,7 @@ import ome_writers
 
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
-    ["errors", "units", "casts", "colors", "checksum", "frozen", "selectors", "_version"],
+    ["errors", "units", "casts", "colors", "checksum", "frozen", "selectors", "beyond", "_version"],
     [
         *["check", "rules", "acquisition_rules", "ragged_rules", "bridge", "deprecated", "formats"],
         *["items", "omission", "settings", "shorthand"],
@@ -38,16 +38,17 @@ FLOORS = (
         ],
         *["cycles", "physical", "triggers", "moves"],
         *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
+        *["advice", "timeline"],
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
-        *["sights"],
+        *["sights", "overview", "sketch", "page"],
     ],
-    ["plan_file", "place_file"],
+    ["plan_file", "place_file", "schemas", "starter"],
     [
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
-        *["events", "edits", "view", "stream", "shell", "__init__"],
+        *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         "writers.ring",
     ],
     [
@@ -60,12 +61,13 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["watching", "gallery", "sheet", "exhibit", "serve"],
+        *["display", "drawing", "watching", "gallery", "sheet", "exhibit", "serve"],
         *["simulate", "sources", "arrange", "prepared", "finished", "useq", "useq_loops", "useq_positions"],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "show", "watch")],
+        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "init", "prepare", "show")],
+        *[f"cli.{name}" for name in ("watch",)],
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"
@@ -158,6 +160,16 @@ def digs_through(name: str, text: str) -> list[str]:
     return sorted(imported for imported, other in reached.items() if other and FLOOR[other] > FLOOR[name])
 
 
+def called(text: str, function: str) -> list[tuple[str, ...]]:
+    """Return the texts that calls of a function begin with."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return sorted(
+        tuple(argument.value for argument in call.args if isinstance(argument, ast.Constant))
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == function
+    )
+
+
 def impurities(text: str) -> list[str]:
     """Return what makes the source of a module impure."""
     found = [imported for imported in imports(text) if not within(imported) and outside(imported) not in PURE_MODULES]
@@ -169,6 +181,18 @@ def impurities(text: str) -> list[str]:
             parts = PURE_PARTS.get(node.value.id, {node.attr} - {"random"})
             found += [f"{node.value.id}.{node.attr}"] if node.attr not in parts else []
     return sorted(found)
+
+
+def test_questions_to_the_floors_above_are_put_in_one_place():
+    asking = {name: called(source(name), "ask") for name in PURE}
+    assert {name: questions for name, questions in asking.items() if questions} == {
+        # Jupyter asks the value itself.
+        "beyond": [("display", "html_of")],
+        # Settings may name a writer of another package.
+        "acquisition_rules": [("plugins", "plugin_names")],
+        "formats": [("plugins", "format_for"), ("plugins", "plugin_names")],
+    }
+    assert [name for name in PURE if "importlib" in source(name)] == ["beyond", "serial"]
 
 
 def test_every_module_has_its_floor():

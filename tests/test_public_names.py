@@ -62,6 +62,7 @@ NAMES = [
     "open_view",
     "peak_bytes",
     "place",
+    "plot",
     "prepare",
     "preview",
     "save_plan",
