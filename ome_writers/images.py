@@ -130,13 +130,13 @@ def title_of(root_path: str) -> str:
 
 
 def shapes_of(plan: Plan, outcome: Outcome) -> tuple[tuple[int, ...], ...]:
-    """Return the shape of each array: as planned while the run lasts, then as it came.
+    """Return the shape of each array: as planned while the run lasts, then as it came and could be stored.
 
     While the run lasts, an axis without end is as long as is announced for the frame that comes next. Where pages are
     appended as frames come, it has the extent of one frame.
     """
     if outcome.verdict != "running":
-        return plan.shapes(outcome.cursor)
+        return plan.shapes(outcome.told)
     axis = next((axis for axis, size in enumerate(plan.layout.arrays[0].shape) if size is None), None)
     if axis is None:
         return plan.first_shapes

@@ -76,12 +76,12 @@ def pages_of(
     by_array = np.argsort(rows["array"], kind="stable")
     ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
     roles = [axis.role for axis in axes[:-2]]
-    lasts = outcome.verdict == "running"
+    bare = outcome.bare or outcome.verdict == "running"
     found = []
     for shape, blank, mine in zip(shapes, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
         index = rows["index"][mine]
         # Number of the page of each plane. The first axis is for images that have no other.
-        numbers = np.full((1, *shape[:-2]), -1 if lasts else blank)
+        numbers = np.full((1, *shape[:-2]), -1 if bare else blank)
         numbers[np.zeros(len(mine), int), *index.T] = paged.numbers[mine]
         absent = numbers >= 0
         here = came[mine]
@@ -95,7 +95,7 @@ def pages_of(
                 blanks=numbers[absent].tolist(),
             )
         )
-    return found, {} if lasts else paged.behind
+    return found, {} if bare else paged.behind
 
 
 def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]) -> Iterator[Pages]:

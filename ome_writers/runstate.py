@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from itertools import chain
 from typing import Any
 
@@ -56,6 +57,9 @@ class RunState:
         """Whether frames are taken in the order of the plan; those that were spooled are in the end."""
         self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
         self._open = OpenBlocks(self._assembly)
+        able = writer.capabilities
+        self._together = (able.order, able.ack, self._assembly.unit) == ("any", "append", "frame")
+        """Whether several frames may be handed over together: to write one again changes nothing."""
         self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
         self._in_steps = grows_in_steps(plan, writer.capabilities)
         """Whether all arrays are made longer together, by more than is needed yet."""
@@ -151,6 +155,16 @@ class RunState:
                 except Exception as error:  # noqa: BLE001 - what is raised says more
                     raise (failure := self._failed(error, None)) from failure.__cause__
 
+    def _close_again(self) -> None:
+        """Say that the run has failed, with as little as that takes, once the writer could not be closed."""
+        self.outcome = evolve(self._said("failed", self._failure), bare=True)
+        described = self.documents()
+        try:
+            self.writer.open(self.root, self.plan, described, attach=True)
+            self.writer.close(described)
+        except Exception:  # noqa: BLE001 - the first failure is the one to tell of
+            self.writer.abort()
+
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _grown(self, array: int, index: tuple[int, ...]) -> None:
@@ -173,6 +187,13 @@ class RunState:
             self._resize(number, (*old[:axis], length, *old[axis + 1 :]))
         # Groups do not say how long their arrays are; OME-XML does.
         self.writer.flush([document for document in self.documents() if document.kind != "group"])
+
+    def _cut(self, cursor: int) -> None:
+        """Cut the arrays to what came up to `cursor`; after a failure as far as that can be done."""
+        for array, shape in enumerate(self.plan.shapes(cursor)):
+            if shape != self._shapes[array]:
+                with suppress(Exception) if self._failure is not None else nullcontext():
+                    self._resize(array, shape)
 
     def _resize(self, array: int, shape: tuple[int, ...]) -> None:
         self.writer.resize(array, shape)
