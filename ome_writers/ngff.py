@@ -15,7 +15,7 @@ in the root group, for the whole dataset
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position; `frame_metadata`, a list of what came with its frames, each with the
-    `storage_index` of its frame.
+    `storage_index` of its frame (`_storage_index`, if what came has such a key itself).
 
 Where the root is the image, both stand there. `missing` lists frame numbers as ranges, first and last:
 `[[3, 5], [9, 9]]`.
@@ -37,7 +37,7 @@ from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.images import Image, Tally, axes_of, channel_dimension, images_of, ranges, rows_at, shapes_of, tally
 from ome_writers.omexml import metadata_xml
 from ome_writers.plan import Plan
-from ome_writers.records import JSON, Record
+from ome_writers.records import JSON, Record, with_place
 from ome_writers.settings import Plate
 
 
@@ -113,7 +113,7 @@ def _records(plan: Plan, outcome: Outcome) -> dict[int, list[JSON]]:
     rows = rows_at(plan, places)
     found: dict[int, list[JSON]] = {}
     for place, array, index in zip(places.tolist(), rows["array"].tolist(), rows["index"].tolist(), strict=True):
-        found.setdefault(array, []).append({**outcome.records[place], "storage_index": index})
+        found.setdefault(array, []).append(with_place(outcome.records[place], {"storage_index": index}))
     return found
 
 

@@ -229,11 +229,11 @@ def surroundings(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> 
     times, depths = [""] * sizes.get("T", 1), [""] * sizes.get("Z", 1)
     if (t := loops.get("T")) and t.is_placed:
         unit = symbol(t.dimension.unit)
-        times = [attributes({"DeltaT": time, "DeltaTUnit": unit}) for time in t.places(sizes["T"])]
+        times = [_time(time, unit) for time in _known(t, sizes["T"])]
     z, bottom = loops.get("Z"), stage.get("z")
     if z and (z.is_placed or bottom is not None):
         unit = symbol(z.dimension.unit)
-        depths = [_position("Z", place + (bottom or 0.0), unit) for place in z.places(sizes["Z"])]
+        depths = [_position("Z", place, unit) for place in _known(z, sizes["Z"], bottom or 0.0)]
     elif bottom is not None:
         depths = [_position("Z", bottom, units["z"])]
     return Surroundings(
@@ -242,6 +242,16 @@ def surroundings(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> 
         y=_position("Y", stage.get("y"), units["y"]),
         depths=depths,
     )
+
+
+def _known(axis: Axis, count: int, first: float = 0.0) -> list[float | None]:
+    """Return the places of the elements of an axis; but for the first, nothing is known if nobody said how far apart."""
+    known = count if axis.scale is not None or axis.coords is not None else min(count, 1)
+    return [*(first + place for place in axis.places(known)), *[None] * (count - known)]
+
+
+def _time(time: float | None, unit: str | None) -> str:
+    return "" if time is None else attributes({"DeltaT": time, "DeltaTUnit": unit})
 
 
 def _position(axis: str, place: float | None, unit: str | None) -> str:
