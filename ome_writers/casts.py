@@ -82,8 +82,15 @@ def as_whole(value: object) -> Any:
         return value
 
 
+def as_flag(value: object) -> Any:
+    """Cast numpy's truth values, and 0 and 1, to `bool`."""
+    return bool(value) if isinstance(value, (np.bool_, Integral)) and value in (0, 1) else value
+
+
 def as_number(value: object) -> Any:
-    """Cast what is a real number, numpy's and fractions among them, to `int` or `float`."""
+    """Cast what is a real number, numpy's, decimals and fractions among them, to `int` or `float`."""
+    if value.__class__.__name__ == "Decimal" and not isinstance(value, Real):
+        return float(value)  # type: ignore[arg-type]
     if not isinstance(value, Real) or isinstance(value, bool) or value.__class__ in {int, float}:
         return value
     try:

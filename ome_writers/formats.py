@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from ome_writers import acquisition_rules
 from ome_writers.bridge import Bridged
-from ome_writers.casts import as_whole, split_suffix
+from ome_writers.casts import as_flag, as_whole, split_suffix
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import Problem
 
@@ -93,7 +93,7 @@ class ScratchFormat(Bridged):
     backend: str = "scratch"
     max_memory_bytes: int = field(default=4 * 1024**3, converter=as_whole)
     suffix: str = ""
-    spill_to_disk: bool = True
+    spill_to_disk: bool = field(default=True, converter=as_flag)
 
     def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
         """Return `root_path`."""
@@ -139,4 +139,4 @@ def resolve(value: object, root_path: object) -> Any:
         return Draft(value, [Problem((), "invalid_value", f"must be one of {words}; got {shown(said)}")])
     if suffix and format_name != "scratch":
         given.setdefault("suffix", suffix)
-    return build(_FORMATS[format_name], given)
+    return build(_FORMATS[format_name], {"name": format_name, **given})

@@ -21,7 +21,7 @@ from ome_writers.blocks import OpenBlocks
 from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
-from ome_writers.errors import PlanExhausted, WriteError
+from ome_writers.errors import PlanExhausted, StreamClosedError, WriteError
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
 from ome_writers.puts import Puts
@@ -245,7 +245,7 @@ class RunState:
     def _require_going_on(self) -> None:
         """Refuse to take anything once the run has ended, or failed."""
         if self.outcome is not None:
-            raise ValueError("the stream is closed; nothing can be written to it")
+            raise StreamClosedError("the stream is closed; nothing can be written to it")
         if self._failure is not None:
             raise WriteError(
                 f"no more frames are taken after this: {self._failure}", self._failure.frame

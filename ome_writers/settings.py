@@ -19,6 +19,7 @@ from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
     as_dtype,
+    as_flag,
     as_number,
     as_path,
     as_tuple,
@@ -45,6 +46,7 @@ class Channel(Bridged):
     """
 
     _rules = rules.CHANNEL
+    _shorthand = "name"
 
     name: str
     excitation_wavelength_nm: float | None = field(default=None, converter=as_number)
@@ -67,6 +69,7 @@ class Position(Bridged):
     """
 
     _rules = rules.POSITION
+    _shorthand = "name"
 
     name: str
     """Unique within its well and its grid cell."""
@@ -121,7 +124,7 @@ class Dimension(Bridged):
     """Size of an element, in `unit`: pixel size, distance of planes, time interval. 0 says that it is not known."""
     translation: float | None = field(default=None, converter=as_number)
     """Place of the first element, in `unit`."""
-    snake: bool = False
+    snake: bool = field(default=False, converter=as_flag)
     """Whether every second pass goes backwards (boustrophedon)."""
     tours: tuple[int, ...] | None = field(default=None, converter=as_tuple)
     """Positions only: this loop goes from tour to tour, each so many positions long; those of one tour take turns."""
@@ -271,7 +274,7 @@ class AcquisitionSettings(Bridged):
     storage_order: Literal["ome", "acquisition"] | tuple[str, ...] = field(default="ome", converter=as_tuple)
     """Order of the axes: the format's own, that of `dimensions`, or as listed."""
     plate: Plate | None = field(default=None, converter=_plate)
-    overwrite: bool = False
+    overwrite: bool = field(default=False, converter=as_flag)
     buffer_bytes: int = field(default=0, converter=as_whole)
     """Bytes of pixels that may wait in memory for a thread that writes them; 0: whoever brings a frame writes it."""
 

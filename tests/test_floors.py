@@ -16,7 +16,7 @@ import ome_writers
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
     ["errors", "units", "casts", "colors", "checksum", "_version"],
-    ["check", "rules", "acquisition_rules", "bridge", "deprecated", "formats", "settings", "shorthand"],
+    ["check", "rules", "acquisition_rules", "bridge", "dumping", "jsonschema", "deprecated", "formats", "settings", "shorthand"],
     [
         *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "assembly"],
         *["cycles", "physical", "triggers", "moves"],
@@ -64,7 +64,7 @@ def words(*lines: str) -> frozenset[str]:
 PURE = [name for name, number in FLOOR.items() if number <= 4]
 
 PURE_MODULES = words(
-    "__future__ ast bisect collections collections.abc datetime enum functools heapq importlib io itertools json math",
+    "__future__ ast bisect collections collections.abc colorsys datetime enum functools heapq importlib io itertools json math",
     "numbers operator os posixpath re reprlib string struct tomllib types typing warnings zipfile",
     "attrs cattrs cattrs.gen numpy numpy.typing",
 )
