@@ -102,7 +102,7 @@ class RunState:
     @property
     def readable(self) -> bool:
         """Whether `read` works while the run lasts."""
-        return self.writer.capabilities.readable or self._waiting is not None
+        return bool(self.writer.capabilities.readable) or self._waiting is not None
 
     @property
     def steps(self) -> int:

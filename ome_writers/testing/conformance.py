@@ -214,7 +214,7 @@ class _Acquisition(RuleBasedStateMachine):
         frame = frame_pixels(0, self.shape, self.settings.dtype)
         _raises((WriteError, ValueError), lambda: self.stream.append(frame))
 
-    @precondition(lambda self: self.taking and self.writer.capabilities.readable)
+    @precondition(lambda self: self.taking and self.writer.capabilities.readable is True)
     @rule()
     def read_what_was_written(self) -> None:
         for array in compile(self.settings).layout.arrays:
