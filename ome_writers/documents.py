@@ -98,16 +98,19 @@ class Outcome:
         return self.cursor - len(self.missing)
 
     @property
-    def told(self) -> int:
-        """How many rows the documents tell of: all, but after a failure none behind the last frame that is stored.
+    def end(self) -> int:
+        """Place behind the last frame that came.
 
-        >>> Outcome(verdict="failed", cursor=10, missing=np.array([3, 8, 9])).told
+        >>> Outcome(cursor=10, missing=np.array([3, 8, 9])).end
         8
         """
-        if self.verdict != "failed":
-            return self.cursor
         behind = self.missing[::-1] == self.cursor - 1 - np.arange(len(self.missing))
         return self.cursor - int(np.logical_and.accumulate(behind).sum())
+
+    @property
+    def told(self) -> int:
+        """How many rows the documents tell of: all, but after a failure none behind the last frame that is stored."""
+        return self.end if self.verdict == "failed" else self.cursor
 
 
 def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Sequence[Document]:

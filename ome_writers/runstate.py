@@ -70,6 +70,10 @@ class RunState:
             )
             for spec, firsts, blocks in zip(arrays, plan.first_shapes, self._blocks, strict=True)
         ]
+        self._paged = able.persistent and plan.settings.format.name == "ome-tiff" and not able.positioned
+        """Whether pages are appended as frames come, so that documents name more and more of them."""
+        self._named_from = 2
+        """How many rounds have to be complete until more of them are named."""
         self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
         self._frame_shapes = [shape[-2:] for shape in self._shapes]
         self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
@@ -181,6 +185,10 @@ class RunState:
         if not self._in_steps:
             step = self._blocks[array][axis]
             self._resize(array, (*shape[:axis], (index[axis] // step + 1) * step, *shape[axis + 1 :]))
+            if self._paged and index[axis] >= self._named_from:
+                # At any time two thirds of what came are named, at the cost of a few documents in all.
+                self._named_from = index[axis] + max(1, index[axis] // 2)
+                self.writer.flush(self.documents())
             return
         length = self.plan.announced(index[axis] + 1)
         for number, old in enumerate(self._shapes):
