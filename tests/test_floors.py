@@ -65,7 +65,7 @@ PURE = [name for name, number in FLOOR.items() if number <= 4]
 
 PURE_MODULES = words(
     "__future__ ast bisect collections collections.abc colorsys datetime enum functools heapq importlib io itertools json math",
-    "numbers operator os posixpath re reprlib string struct tomllib types typing warnings zipfile",
+    "numbers operator os posixpath re reprlib string struct tomllib types typing urllib.parse warnings zipfile",
     "attrs cattrs cattrs.gen numpy numpy.typing",
 )
 """What floors 0 to 4 may import: no threads, no clock, no chance; `os` for its paths, `zipfile` for bytes in memory."""
