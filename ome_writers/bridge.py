@@ -49,7 +49,7 @@ class _PerClass:
 
 def _fields(cls: type) -> dict[str, FieldInfo]:
     hints = get_type_hints(cls)
-    return {name: FieldInfo(hints[name], field.default) for name, field in fields_dict(cls).items()}  # type: ignore[arg-type]
+    return {name: FieldInfo(hints[name], field.default) for name, field in fields_dict(cls).items()}
 
 
 class Bridged(Checked):
@@ -130,7 +130,7 @@ class Bridged(Checked):
         schema: dict[str, Any] = importlib.import_module("ome_writers.jsonschema").json_schema(cls)
         return schema
 
-    def model_dump(
+    def model_dump(  # noqa: PLR0913 - as there
         self,
         *,
         mode: Literal["python", "json"] | str = "python",  # noqa: PYI051 - as there
@@ -168,7 +168,7 @@ class Bridged(Checked):
             return not (exclude_none and value is None)
 
         values: dict[str, Any] = chosen(dumped(self, kept), include, exclude)
-        return json.loads(json.dumps(values)) if mode == "json" else values  # type: ignore[no-any-return]
+        return json.loads(json.dumps(values)) if mode == "json" else values
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
         """Return the fields as JSON; takes the options of `model_dump`."""
@@ -195,7 +195,7 @@ class Bridged(Checked):
         >>> settings.model_copy(update={"root_path": "b.zarr"}).output_path
         'b.ome.zarr'
         """
-        copy = type(self).model_validate(asdict(self, recurse=False) | dict(update or {}))  # type: ignore[call-overload]
+        copy = type(self).model_validate(asdict(self, recurse=False) | dict(update or {}))  # type: ignore[arg-type]
         vars(copy)["_given"] = self.model_fields_set | set(update or ())
         return copy
 
@@ -234,7 +234,7 @@ def _locating(init: Callable[..., None]) -> Callable[..., None]:
 
 def _misfits(cls: type, values: Mapping[str, Any]) -> bool:
     """Return whether fields are unknown, or missing."""
-    known: dict[str, Attribute[Any]] = fields_dict(cls)  # type: ignore[arg-type]
+    known: dict[str, Attribute[Any]] = fields_dict(cls)
     return not values.keys() <= known.keys() or any(
         field.default is NOTHING and name not in values for name, field in known.items()
     )

@@ -90,8 +90,8 @@ def _from_text(text: str) -> str | None:
 
 def _from_function(text: str) -> str | None:
     if found := _RGB.fullmatch(text):
-        *parts, alpha, percent = found.groups()
-        rgb = [float(part) / _BYTE for part in parts]
+        red, green, blue, alpha, percent = found.groups()
+        rgb = [float(part) / _BYTE for part in (red, green, blue)]
     elif found := _HSL.fullmatch(text):
         hue, unit, saturation, lightness, alpha, percent = found.groups()
         s_and_l = [float(part) / 100 for part in (saturation, lightness)]

@@ -67,10 +67,10 @@ def _of(choice: Choice, key: Any, count: int) -> Any:
         return None
     said = dict(choice) if isinstance(choice, Mapping) else dict.fromkeys(choice, True)
     keys = [key, "__all__"] if isinstance(key, str) else [key, key - count, "__all__"]
-    parts = [said[one] for one in keys if one in said and said[one] not in (None, False)]
+    parts: list[Any] = [said[one] for one in keys if one in said and said[one] not in (None, False)]
     if any(part in (True, ...) for part in parts):
         return True
     merged: dict[Any, Any] = {}
     for part in parts:
-        merged |= part if isinstance(part, Mapping) else dict.fromkeys(part, True)
+        merged.update(part if isinstance(part, Mapping) else dict.fromkeys(part, True))
     return merged or None

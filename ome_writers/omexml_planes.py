@@ -265,7 +265,7 @@ def surroundings(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> 
 
 
 def _known(axis: Axis, count: int, first: float = 0.0) -> list[float | None]:
-    """Return the places of the elements of an axis; but for the first, nothing is known if nobody said how far apart."""
+    """Return the places of the elements of an axis; but for the first, none if nobody said how far apart they are."""
     known = count if axis.scale is not None or axis.coords is not None else min(count, 1)
     return [*(first + place for place in axis.places(known)), *[None] * (count - known)]
 

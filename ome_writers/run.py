@@ -169,15 +169,7 @@ class Run(RunState):
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
-            try:
-                if self._failure is not None:
-                    self._cut(self.outcome.told)
-                self.writer.close(self.documents())
-            except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
-                self.writer.abort()
-                if self._failure is None:
-                    self._failed(failure, None)
-                self._close_again()
+            self._close_writer(self.outcome.told)
             if self._failure is not None:
                 raise self._failure
             return self.outcome

@@ -159,15 +159,26 @@ class RunState:
                 except Exception as error:  # noqa: BLE001 - what is raised says more
                     raise (failure := self._failed(error, None)) from failure.__cause__
 
-    def _close_again(self) -> None:
-        """Say that the run has failed, with as little as that takes, once the writer could not be closed."""
-        self.outcome = evolve(self._said("failed", self._failure), bare=True)
-        described = self.documents()
+    def _close_writer(self, told: int) -> None:
+        """Have the writer end, with arrays that end with the last frame that is told of, and the final documents.
+
+        If it cannot, it is asked once more, to say that the run has failed with as little as that takes.
+        """
         try:
-            self.writer.open(self.root, self.plan, described, attach=True)
-            self.writer.close(described)
-        except Exception:  # noqa: BLE001 - the first failure is the one to tell of
+            if self._failure is not None:
+                self._cut(told)
+            self.writer.close(self.documents())
+        except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
             self.writer.abort()
+            if self._failure is None:
+                self._failed(error, None)
+            self.outcome = evolve(self._said("failed", self._failure), bare=True)
+            described = self.documents()
+            try:
+                self.writer.open(self.root, self.plan, described, attach=True)
+                self.writer.close(described)
+            except Exception:  # noqa: BLE001 - the first failure is the one to tell of
+                self.writer.abort()
 
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 

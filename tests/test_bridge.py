@@ -93,7 +93,7 @@ DIMS = [{"name": "t", "count": 3}, {"name": "y", "count": 8}, {"name": "x", "cou
 
 
 class TestParts:
-    """What is included and excluded, as pydantic's documentation says it ("Serialization", advanced include and exclude)."""
+    """What is included and excluded, as pydantic's documentation says ("Advanced include and exclude")."""
 
     @pytest.mark.parametrize(
         ("include", "exclude", "left"),
@@ -110,7 +110,7 @@ class TestParts:
                 None,
                 {"dimensions": ({"name": "t", "count": 3}, {"name": "y"}, {"name": "x"})},
             ),
-            ({"dimensions": {"__all__": {"name"}}}, {"dimensions": {1: ...}}, {"dimensions": ({"name": "t"}, {"name": "x"})}),
+            ({"dimensions": {-1: {"name"}, 0: {"name"}}}, {"dimensions": {0: ...}}, {"dimensions": ({"name": "x"},)}),
             ({"dtype": {"name"}}, None, {"dtype": "uint8"}),
             ({"dimensions": {0: {"name"}}}, {"dimensions": {0: {}}}, {"dimensions": ({"name": "t"},)}),
         ],
@@ -193,7 +193,7 @@ class TestFieldsOfOtherModels:
         class Experiment(pydantic.BaseModel):
             title: str = ""
             settings: ow.AcquisitionSettings
-            channels: list[ow.Channel] = []
+            channels: list[ow.Channel] = []  # noqa: RUF012 - pydantic copies it
 
         made = Experiment(settings={"root_path": "a.zarr", "dtype": "u2", "dimensions": DIMS}, channels=["DAPI"])
         assert made.settings.dimensions[0] == ow.Dimension(name="t", count=3)

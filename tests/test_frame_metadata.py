@@ -80,7 +80,7 @@ def test_no_plane_is_said_to_lie_where_nobody_knows(tmp_path: Path, z: Any, dept
     ow.write(ow.compile(settings), np.ones((1, 3, 4, 4), "uint8"))
     tifffile = pytest.importorskip("tifffile")
     with tifffile.TiffFile(root) as file:
-        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))
+        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))  # noqa: S314 - our own
     found = [plane.get("PositionZ") for plane in planes]
     assert [None if value is None else float(value) for value in found] == depths
 
@@ -93,5 +93,5 @@ def test_no_plane_is_said_to_be_taken_when_nobody_knows(tmp_path: Path, t: Any, 
     ow.write(ow.compile(settings), np.ones((2, 4, 4), "uint8"))
     tifffile = pytest.importorskip("tifffile")
     with tifffile.TiffFile(root) as file:
-        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))
+        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))  # noqa: S314 - our own
     assert [None if (time := plane.get("DeltaT")) is None else float(time) for plane in planes] == times

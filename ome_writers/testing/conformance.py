@@ -288,7 +288,7 @@ class _Acquisition(RuleBasedStateMachine):
         for arrival, frame in zip(arrivals(self.settings), self.came, strict=False):
             if arrival.image != array.image:
                 continue
-            within = all(index < size for index, size in zip(arrival.index, found.shape, strict=False))
+            within = bool(np.less(arrival.index, found.shape[:-2]).all())
             pixels = found[arrival.index] if within else np.zeros_like(found, shape=found.shape[-2:])
             if frame is None or not np.array_equal(pixels, frame):
                 _must(arrival.frame not in self.writer.stored, f"frame {arrival.frame} is not where it was stored")

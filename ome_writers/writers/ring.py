@@ -227,7 +227,7 @@ class _Ring:
     been rung, and whoever waits for it looks again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a ring is made of
         self, inner: Writer, size: int, limit: int, specs: Sequence[ArraySpec], lost: list[int], *, again: bool
     ) -> None:
         self.inner, self.specs, self.lost = inner, specs, lost
