@@ -229,12 +229,12 @@ class TestValidate:
 
     def test_unknown_and_missing_fields_of_a_constructor_have_theirs_too(self) -> None:
         with pytest.raises(ow.SettingsError) as refused:
-            ow.Dimension(nmae="t", count=0)  # type: ignore[call-arg]
+            ow.Dimension(nmae="t", count=0)
         assert (
             str(refused.value) == "nmae: is no field of Dimension\nname: is required\ncount: must be at least 1; got 0"
         )
         with pytest.raises(TypeError, match="positional"):
-            ow.Dimension("t")  # type: ignore[call-arg, misc]
+            ow.Dimension("t")
 
     def test_a_name_stands_for_a_channel_or_a_position(self) -> None:
         assert ow.Channel.model_validate("GFP", strict=True) == ow.Channel(name="GFP")

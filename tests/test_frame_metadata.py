@@ -44,6 +44,7 @@ def test_a_place_without_a_number_is_read_as_ome_writers_0_3_wrote_it() -> None:
     assert read_notes(b'{"_pos":1,"_idx":[2],"a":"x","_idx_":3}\n') == [
         {"array": 1, "storage_index": [2], "a": "x", "_idx_": 3}
     ]
+    assert read_notes(noted(5, 1, (2,), {})) == [{"frame": 5, "array": 1, "storage_index": [2]}]
     assert read_notes(noted(5, 1, (2,), {"_pos": 9})) == [{"frame": 5, "array": 1, "storage_index": [2], "_pos": 9}]
 
 
