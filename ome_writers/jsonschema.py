@@ -47,7 +47,7 @@ def _of(hint: Any) -> dict[str, Any]:
         return {"type": _TYPES[hint]}
     if has(hint):
         # A channel or a position may be given by its name, a format by a word.
-        short = hasattr(hint, "_shorthand")
+        short = getattr(hint, "_shorthand", None)
         return {"anyOf": [json_schema(hint), {"type": "string"}]} if short else json_schema(hint)
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:

@@ -173,7 +173,7 @@ class TestClasses:
         schema = ow.AcquisitionSettings.model_json_schema()
         short = {"format": "tensorstore", "dimensions": [{"name": "c", "coords": ["DAPI", {"name": "GFP"}]}]}
         jsonschema.validate(short, schema)
-        for wrong in ({"dtype": 3}, {"dimensions": [{"count": 3}]}, {"dimensions": [{"name": "t", "type": "tyme"}]}):
+        for wrong in ({"dtype": 3}, {"plate": "96"}, {"dimensions": [{"count": 3}]}, {"dimensions": [{"name": "t", "type": "tyme"}]}):
             with pytest.raises(jsonschema.ValidationError):
                 jsonschema.validate(wrong, schema)
 
