@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from attrs import field, frozen
 
-from ome_writers.layout import fan_out
+from ome_writers.layout import roles_of
 from ome_writers.settings import AcquisitionSettings, Dimension
 
 Disk = Literal["ssd", "hdd", "network", "object"]
@@ -68,8 +68,8 @@ def advise(settings: AcquisitionSettings, disk: Disk = "ssd") -> Advice:
     if settings.format.name != "ome-zarr":
         what = {"ome-tiff": "a page of OME-TIFF is a frame", "scratch": "scratch arrays are plain"}
         return Advice(reasons=(f"{what[settings.format.name]}, so there are no chunks and no shards to choose.",))
-    axes, fans = fan_out(settings)
-    inner, images = list(reversed(axes)), prod(dim.count or 1 for dim in fans)
+    roles = roles_of(settings)
+    inner, images = list(reversed(roles.axes)), prod(dim.count or 1 for dim in roles.fans)
     chunks, reasons = _chunks(settings.frame_dimensions, inner, np.dtype(settings.dtype).itemsize)
     shards, why = _shards(settings, inner, images, chunks, disk)
     return Advice(chunks, shards, (*reasons, why))

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from ome_writers.display import overview_of
 from ome_writers.errors import PlanError, Problem
-from ome_writers.overview import Overview, size
+from ome_writers.items import Position
+from ome_writers.overview import Overview
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings, Dimension, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
+from ome_writers.sights import size
 from ome_writers.timeline import Band, Timeline, block_spans, timeline
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from ome_writers import acquisition_rules
 from ome_writers.beyond import ask
 from ome_writers.bridge import Bridged
-from ome_writers.casts import as_whole, split_suffix
+from ome_writers.casts import as_flag, as_whole, split_suffix
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import Problem
 
@@ -94,7 +94,7 @@ class ScratchFormat(Bridged):
     backend: str = "scratch"
     max_memory_bytes: int = field(default=4 * 1024**3, converter=as_whole)
     suffix: str = ""
-    spill_to_disk: bool = True
+    spill_to_disk: bool = field(default=True, converter=as_flag)
 
     def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
         """Return `root_path`."""
@@ -134,7 +134,7 @@ def resolve(value: object, root_path: object) -> Any:
         given.setdefault("backend", word)
     if suffix and format_name != "scratch":
         given.setdefault("suffix", suffix)
-    return build(_FORMATS[format_name], given)
+    return build(_FORMATS[format_name], {"name": format_name, **given})
 
 
 def _meant(word: str, by_path: str, said: object) -> tuple[str, bool] | Problem:

@@ -258,7 +258,7 @@ def _run(plan: Plan, outcome: Outcome) -> Record:
         facts["planned"] = plan.frames
     elif outcome.verdict != "running" and plan.outermost_axis is not None:
         # An image may be left out to which no frame came, though the others cannot tell how far it went.
-        facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.cursor))
+        facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.told))
     if missing:
         facts["missing"] = _listed(missing)
     if outcome.error is not None:

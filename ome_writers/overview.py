@@ -16,26 +16,10 @@ from ome_writers.advice import SMALL_CHUNK, Advice, advise
 from ome_writers.assembly import peak_bytes
 from ome_writers.layout import ArraySpec, Unit
 from ome_writers.plan import Plan
+from ome_writers.sights import size
 
 MANY_FILES: Final = 1_000_000
 """So many take hours to copy, to list and to delete."""
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for people.
-
-    Examples
-    --------
-    >>> size(999), size(104_857_600), size(2.5e12)
-    ('999 B', '104.9 MB', '2.5 TB')
-    """
-    if count < 1000:  # noqa: PLR2004 - the next unit
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 1000:  # noqa: PLR2004 - the next unit
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} PB"
 
 
 def sizes(shape: Sequence[int | None]) -> str:

@@ -13,8 +13,9 @@ from ome_writers.errors import Problem
 from ome_writers.images import hues
 from ome_writers.layout import ArraySpec
 from ome_writers.markup import escaped
-from ome_writers.overview import Concern, Overview, chunk_bytes, size, sizes
+from ome_writers.overview import Concern, Overview, chunk_bytes, sizes
 from ome_writers.settings import AcquisitionSettings, Dimension
+from ome_writers.sights import size
 from ome_writers.sketch import array_svg, thinned
 
 _DRAWN: Final = 3

@@ -20,7 +20,8 @@ import numpy as np
 from attrs import NOTHING, fields, fields_dict, has
 
 from ome_writers.acquisition_rules import BACKENDS, COMPRESSIONS
-from ome_writers.settings import AcquisitionSettings, Channel, Position
+from ome_writers.items import Channel, Position
+from ome_writers.settings import AcquisitionSettings
 
 Json = dict[str, Any]
 

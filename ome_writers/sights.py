@@ -11,7 +11,6 @@ from typing import Final
 from attrs import frozen
 
 from ome_writers.documents import Verdict
-from ome_writers.overview import size
 
 WINDOW: Final = 10.0
 """Seconds over which a rate is taken: so long sights are kept."""
@@ -116,3 +115,20 @@ def span(seconds: float) -> str:
     """
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> size(999), size(104_857_600), size(2.5e12), size(3e15)
+    ('999 B', '104.9 MB', '2.5 TB', '3.0 PB')
+    """
+    if count < 1000:  # noqa: PLR2004 - the next unit
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 1000:  # noqa: PLR2004 - the next unit
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} PB"

@@ -175,6 +175,9 @@ class Stream:
     def view(self, *, dynamic_shape: bool = True, strict: bool = False, camera: str | int | None = None) -> StreamView:
         """Return the acquisition as one array with its dimensions in order of acquisition, readable at any time.
 
+        While the run lasts, the writer `acquire-zarr` (its `capabilities.readable` is `"late"`) lets be seen what its
+        engine has put on the disk, whole chunks or shards; the frames of others read as the fill value until then.
+
         Parameters
         ----------
         dynamic_shape

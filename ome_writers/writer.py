@@ -80,8 +80,8 @@ class Capabilities:
     """Whether the root may be a URL. If not, a path is all that it takes."""
     resizable: bool = True
     """Whether arrays can grow, as plans without end need."""
-    readable: bool = False
-    """Whether `read` works while the run lasts."""
+    readable: bool | Literal["late"] = False
+    """Whether `read` works while the run lasts; `"late"`: it sees of what was written only what is on the disk."""
     positioned: bool = False
     """Whether each frame goes to the place on disk that `place` names. Then `unit_for` says what the unit is; and where
     that is no frame, `ack` is `"block"`, and bytes may be in flight."""

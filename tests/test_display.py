@@ -18,8 +18,9 @@ import ome_writers as ow
 from ome_writers import display
 from ome_writers.advice import advise
 from ome_writers.layout import ArraySpec
-from ome_writers.overview import Overview, overview, size
+from ome_writers.overview import Overview, overview
 from ome_writers.page import page_of
+from ome_writers.sights import size
 from ome_writers.sketch import array_svg, thinned
 
 GB = 2**30

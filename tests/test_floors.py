@@ -17,7 +17,17 @@ HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
     ["errors", "units", "casts", "colors", "checksum", "frozen", "selectors", "beyond", "_version"],
     [
-        *["check", "rules", "acquisition_rules", "ragged_rules", "bridge", "deprecated", "formats"],
+        *[
+            "check",
+            "rules",
+            "acquisition_rules",
+            "ragged_rules",
+            "bridge",
+            "dumping",
+            "jsonschema",
+            "deprecated",
+            "formats",
+        ],
         *["items", "omission", "settings", "shorthand"],
     ],
     [
@@ -97,9 +107,9 @@ def words(*lines: str) -> frozenset[str]:
 PURE = [name for name, number in FLOOR.items() if number <= 4]
 
 PURE_MODULES = words(
-    "__future__ ast bisect collections collections.abc datetime enum functools heapq importlib io itertools json math",
-    "numbers operator os posixpath re reprlib string struct tomllib types typing warnings zipfile",
-    "attrs cattrs cattrs.gen numpy numpy.typing",
+    "__future__ ast bisect collections collections.abc colorsys datetime enum functools heapq importlib io itertools",
+    "json math numbers operator os posixpath re reprlib string struct tomllib types typing urllib.parse warnings",
+    "zipfile attrs cattrs cattrs.gen numpy numpy.typing",
 )
 """What floors 0 to 4 may import: no threads, no clock, no chance; `os` for its paths, `zipfile` for bytes in memory."""
 PURE_PARTS = {"os": {"fspath", "PathLike"}, "importlib": {"import_module"}, "io": {"BytesIO", "StringIO"}}

@@ -15,8 +15,7 @@ from rich.console import Console
 
 import ome_writers as ow
 from ome_writers import progress
-from ome_writers.overview import size
-from ome_writers.sights import Sight, columns, rate, share
+from ome_writers.sights import Sight, columns, rate, share, size
 from ome_writers.writers.memory import MemoryWriter
 
 PIXELS = np.ones((8, 8), "uint16")

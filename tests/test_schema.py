@@ -21,9 +21,10 @@ from ome_writers.advice import Advice, advise
 from ome_writers.cli import init as commands
 from ome_writers.cli.app import run
 from ome_writers.errors import SettingsError
+from ome_writers.items import Channel, Position
 from ome_writers.schemas import schema
 from ome_writers.serial import loads, settings_from
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.starter import Answers, commented
 
 SCHEMA = schema(plugins=["hdf5"])

@@ -28,9 +28,10 @@ from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.files import load
-from ome_writers.overview import frame_bytes, size
+from ome_writers.overview import frame_bytes
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.shell import write as write_frames
+from ome_writers.sights import size
 from ome_writers.sources import SourceError, frames_from
 from ome_writers.writer import choose_writer
 

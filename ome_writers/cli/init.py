@@ -16,8 +16,9 @@ from ome_writers.advice import DISKS, Disk, advise
 from ome_writers.cli.console import out
 from ome_writers.cli.show import say
 from ome_writers.errors import Problem, SettingsError
-from ome_writers.overview import frame_bytes, size
+from ome_writers.overview import frame_bytes
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
+from ome_writers.sights import size
 from ome_writers.starter import Answers, advised, commented
 
 T = TypeVar("T")

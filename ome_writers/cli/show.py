@@ -20,9 +20,10 @@ from ome_writers.display import overview_of
 from ome_writers.documents import document_bytes
 from ome_writers.errors import Problem
 from ome_writers.moves import cost
-from ome_writers.overview import Overview, size, sizes
+from ome_writers.overview import Overview, sizes
 from ome_writers.page import files_said, memory_said
 from ome_writers.plan import Plan
+from ome_writers.sights import size
 from ome_writers.writer import Writer
 
 _MANY: Final = 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,10 @@ from ome_writers.run import Run
 
 _MOST_HANDLES: Final = 64
 """Arrays that are held open at once."""
+_NEEDS: Final = (
+    "reading OME-Zarr needs the library 'tensorstore' or 'zarr', and neither is installed: "
+    "pip install 'ome-writers[tensorstore]'"
+)
 
 
 class ZarrArrays:
@@ -56,10 +61,28 @@ def _opened(root: str, path: str) -> Any:
         import zarr
 
         return zarr.open_array(f"{root}/{path}", mode="r")
-    raise ValueError(
-        "reading OME-Zarr needs the library 'tensorstore' or 'zarr', and neither is installed: "
-        "pip install 'ome-writers[tensorstore]'"
-    )
+    raise ValueError(_NEEDS)
+
+
+def opened_as(folder: Path, path: str, body: Mapping[str, Any]) -> Any:
+    """Return an array that is what `body`, its `zarr.json`, says, whatever stands on the disk by now.
+
+    Raises
+    ------
+    ValueError
+        If no library is there that reads it.
+    """
+    if importlib.util.find_spec("tensorstore") is not None:
+        import tensorstore as ts
+
+        told = {"driver": "zarr3", "kvstore": f"{_place(str(folder))}{path}/", "metadata": dict(body)}
+        return ts.open(told, open=True, read=True, assume_metadata=True).result()
+    if importlib.util.find_spec("zarr") is not None:
+        from zarr import Array
+        from zarr.storage import LocalStore, StorePath
+
+        return Array.from_dict(StorePath(LocalStore(folder, read_only=True), path), dict(body))
+    raise ValueError(_NEEDS)
 
 
 def _place(root: str) -> str:
