@@ -10,8 +10,8 @@ from ome_writers.errors import PlanError, Problem
 
 
 @contextmanager
-def bar(total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how far a run has come; yields the function to tell it the number of frames that are done.
+def bar(total: int | None, *, shown: bool, what: str = "frames") -> Iterator[Callable[[int], None]]:
+    """Show how far a run has come; yields the function to tell it the number of frames (or `what`) that are done.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def bar(total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
     )
 
     columns = (
-        TextColumn("frames"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -42,7 +42,7 @@ def bar(total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as progress:
-        task = progress.add_task("frames", total=total, rate="")
+        task = progress.add_task(what, total=total, rate="")
 
         def advance(done: int) -> None:
             speed = progress.tasks[task].speed
