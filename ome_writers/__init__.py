@@ -20,6 +20,7 @@ from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.conversion import convert
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
     from ome_writers.finished import finish
@@ -29,6 +30,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.serial import dumps, loads
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
+    from ome_writers.validation import Check, Report, validate
     from ome_writers.view import StreamView, open_view
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Block",
     "Capabilities",
     "Channel",
+    "Check",
     "Codec",
     "CoordUpdate",
     "Cost",
@@ -59,6 +62,7 @@ __all__ = [
     "Position",
     "PositionDimension",
     "Problem",
+    "Report",
     "ScratchFormat",
     "SettingsError",
     "Stamp",
@@ -70,6 +74,7 @@ __all__ = [
     "__version__",
     "assemble",
     "compile",
+    "convert",
     "cost",
     "create_stream",
     "dims_from_standard_axes",
@@ -90,6 +95,7 @@ __all__ = [
     "save_triggers",
     "unmet",
     "useq_to_acquisition_settings",
+    "validate",
     "write",
 ]
 
@@ -97,6 +103,8 @@ _LATE = {
     **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
+    **dict.fromkeys(("convert",), "ome_writers.conversion"),
+    **dict.fromkeys(("Check", "Report", "validate"), "ome_writers.validation"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),

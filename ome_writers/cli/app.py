@@ -23,7 +23,7 @@ from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.prepare import finish, prepare, redirected
-from ome_writers.cli.trust import validate
+from ome_writers.cli.trust import convert, validate
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
 from ome_writers.files import load
@@ -46,6 +46,7 @@ _EXTRAS = {
     "ome_types": "tifffile",
     "yaml": "cli",
     "matplotlib": "plot",
+    "ndstorage": "ndtiff",
 }
 """Library -> the extra of this package that installs it."""
 
@@ -197,6 +198,7 @@ app.command(bench, sort_key=6)
 app.command(prepare, sort_key=7)
 app.command(finish, sort_key=8)
 app.command(validate, sort_key=9)
+app.command(convert, sort_key=10)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,6 +260,6 @@ def run(arguments: Sequence[str]) -> int:
         )
     except READABLE as error:
         show.say(err, "\n".join([str(error), *getattr(error, "__notes__", ())]))
-    except KeyboardInterrupt:
-        show.say(err, "interrupted; what had come is stored")
+    except KeyboardInterrupt as error:
+        show.say(err, "\n".join(["interrupted", *getattr(error, "__notes__", ())]))
     return 1

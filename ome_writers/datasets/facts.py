@@ -6,18 +6,22 @@ Both formats keep the same facts: `verdict`, `frames`, `planned`, `missing`, and
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
+from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Dimension
 
+_JSON = ("dimensions", "axes", "plate", "told")
 _ORDER = ("unit", "scale", "translation", "snake", "tours", "tours_within")
 
 
@@ -117,6 +121,20 @@ def came(facts: Facts, plan: Plan) -> list[NDArray[np.bool_]]:
         for array in np.unique(rows["array"]).tolist():
             found[array][tuple(rows["index"][rows["array"] == array].T)] = True
     return found
+
+
+def run_noted(root: ET.Element) -> dict[str, Any]:
+    """Return what is noted of the run, in the form that OME-Zarr has."""
+    for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']"):
+        noted: dict[str, Any] = {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}
+        try:
+            noted |= {name: int(noted[name]) for name in ("frames", "planned") if name in noted}
+            noted |= {name: json.loads(noted[name]) for name in _JSON if name in noted}
+            noted["missing"] = stretches(noted.get("missing", ""))
+        except ValueError:
+            return {"verdict": noted.get("verdict", "")}
+        return noted
+    return {}
 
 
 def stretches(text: str) -> list[tuple[int, int]]:

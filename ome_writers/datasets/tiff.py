@@ -38,7 +38,7 @@ def read_tiff(path: Path, file: Path) -> Dataset:
 
     try:
         with tifffile.TiffFile(file) as tif:
-            if xml := _ome_xml(file, tif.ome_metadata):
+            if xml := ome_xml(file, tif.ome_metadata):
                 return _ome_tiff(path, xml)
             images = tuple(_series(file, number, series) for number, series in enumerate(tif.series))
     except (tifffile.TiffFileError, OSError) as error:
@@ -59,7 +59,7 @@ def _series(file: Path, number: int, series: Any) -> Image:
     )
 
 
-def _ome_xml(file: Path, xml: str | None) -> str | None:
+def ome_xml(file: Path, xml: str | None) -> str | None:
     """Return the OME-XML that describes the pixels of `file`, which may stand in another file."""
     if not (xml and (elsewhere := _BINARY_ONLY.search(xml))):
         return xml

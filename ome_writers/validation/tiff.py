@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from ome_writers.datasets.facts import run_noted
 from ome_writers.validation.acquisition import check_run
 from ome_writers.validation.official import check_xml, installed
-from ome_writers.validation.tiffdata import check_tiff_data, is_plain_name, run_arrays, run_noted
+from ome_writers.validation.tiffdata import check_tiff_data, is_plain_name, run_arrays
 from ome_writers.validation.tifffiles import FileFound, check_file
 from ome_writers.validation.words import Findings
 
@@ -47,7 +48,8 @@ def validate_tiff(root: Path, files: Sequence[Path], found: Findings, advance: C
         done += len(seen[name].pages)
         if (text := seen[name].description).lstrip().startswith(b"<"):
             texts[name] = text
-            waiting += [folder / other for other in _names(text) if is_plain_name(other) and other.lower().endswith(_ENDINGS)]
+            # An absolute name is a fault, told below; the file itself is most likely here.
+            waiting += [folder / other for other in _names(text) if other.lower().endswith(_ENDINGS)]
     if not texts:
         with found.check("OME-XML") as check:
             lost = any(name.lower().endswith((".ome.tif", ".ome.tiff")) for name in seen)
@@ -64,7 +66,7 @@ def validate_tiff(root: Path, files: Sequence[Path], found: Findings, advance: C
 def _names(text: bytes) -> set[str]:
     """Return the files that a text refers to."""
     found = re.findall(rb'\b(?:FileName|MetadataFile)="([^"]*)"', text)
-    return {name.decode("utf-8", "replace") for name in found}
+    return {PureWindowsPath(name.decode("utf-8", "replace")).name for name in found}
 
 
 def _distinct(texts: Texts) -> Iterator[tuple[str, bytes]]:
@@ -86,7 +88,8 @@ def _check_references(folder: Path, texts: dict[str, bytes], seen: Mapping[str, 
             other = elsewhere[1].decode("utf-8", "replace")
             if not is_plain_name(other):
                 check.fault(name, f"its metadata should stand at {other!r}: must be the name of a file beside it")
-            elif not (folder / other).is_file():
+                other = PureWindowsPath(other).name
+            if not (folder / other).is_file():
                 check.fault(name, f"its metadata should stand in {other!r}, which is missing")
             elif other not in seen and other not in texts:
                 texts[other] = (folder / other).read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -13,8 +12,6 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from ome_writers.datasets.facts import stretches
-from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.validation.tifffiles import FileFound
 from ome_writers.validation.words import Findings
 
@@ -32,20 +29,6 @@ def is_plain_name(name: str) -> bool:
     (True, False, False)
     """
     return bool(name) and name == posixpath.basename(name) == PureWindowsPath(name).name
-
-
-def run_noted(root: ET.Element) -> dict[str, Any]:
-    """Return what is noted of the run, in the form that OME-Zarr has."""
-    for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']"):
-        noted: dict[str, Any] = {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}
-        try:
-            noted |= {name: int(noted[name]) for name in ("frames", "planned") if name in noted}
-            noted |= {name: json.loads(noted[name]) for name in ("dimensions", "axes") if name in noted}
-            noted["missing"] = stretches(noted.get("missing", ""))
-        except ValueError:
-            return {"verdict": noted.get("verdict", "")}
-        return noted
-    return {}
 
 
 def run_arrays(root: ET.Element, noted: Mapping[str, Any]) -> list[tuple[str, tuple[int, ...] | None]]:
