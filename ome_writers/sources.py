@@ -22,6 +22,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.datasets.tiff import is_tiff, metadata_file
 from ome_writers.datasets.zarr import read_node
 from ome_writers.omexml import BLANK_NAMESPACE
 
@@ -218,7 +219,14 @@ def _tiff(path: Path) -> list[Frames]:
 
     try:
         tif = tifffile.TiffFile(path)
-        blank = _blank_pages(tif.ome_metadata)
+        xml = tif.ome_metadata
+        if (other := metadata_file(path, xml)) is not None:
+            tif.close()
+            if is_tiff(other):
+                return _tiff(other)  # which calls itself by another name than this one: tifffile would mix them up
+            xml = other.read_text("utf-8")
+            tif = tifffile.TiffFile(path, omexml=xml)
+        blank = _blank_pages(xml)
         parts = [_series(path, tif, series, blank.get(number, ())) for number, series in enumerate(tif.series)]
     except tifffile.TiffFileError as error:
         raise SourceError(f"{path}: cannot be read as TIFF: {error}") from error

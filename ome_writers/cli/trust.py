@@ -92,7 +92,10 @@ def convert(
     outcome = converted(source, target, axes=axes, backend=backend, progress=out.is_terminal, **options)
     seconds = time.perf_counter() - start
     missing = f", {len(outcome.missing)} missing" if len(outcome.missing) else ""
-    say(out, f"{outcome.root}: {outcome.verdict}, {outcome.frames} frames{missing} in {seconds:.1f} s ({outcome.writer})")
+    say(
+        out,
+        f"{outcome.root}: {outcome.verdict}, {outcome.frames} frames{missing} in {seconds:.1f} s ({outcome.writer})",
+    )
     if outcome.error:
         say(err, outcome.error)
 

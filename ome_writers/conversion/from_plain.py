@@ -108,5 +108,3 @@ def _of_imagej(dims: tuple[Dimension, ...], tif: Any) -> tuple[Dimension, ...]:
         else:
             made.append(dim)
     return tuple(made)
-
-

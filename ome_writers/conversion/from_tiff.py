@@ -177,9 +177,7 @@ def _with_positions(
     return tuple(made)
 
 
-def _position(
-    image: ET.Element | None, name: str, notes: Notes, wells: Mapping[str, tuple[str, str]]
-) -> Position:
+def _position(image: ET.Element | None, name: str, notes: Notes, wells: Mapping[str, tuple[str, str]]) -> Position:
     if image is None:
         return Position(name=name)
     facts: dict[str, Any] = {}

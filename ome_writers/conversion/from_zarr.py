@@ -72,9 +72,7 @@ def fans_of(facts: Facts) -> tuple[str, ...]:
     return tuple(dim.name for dim in sorted(loops, key=lambda dim: dim.type != "position"))
 
 
-def with_channels(
-    dims: Sequence[Dimension], channels: Sequence[Channel], *, told: bool
-) -> tuple[Dimension, ...]:
+def with_channels(dims: Sequence[Dimension], channels: Sequence[Channel], *, told: bool) -> tuple[Dimension, ...]:
     """Return dimensions that say what is known of the channels; `told`: the channels had names of their own."""
     made = []
     for dim in dims:
@@ -115,9 +113,7 @@ def _plain_dimensions(dataset: Dataset, parts: Sequence[Frames]) -> tuple[Dimens
     return tuple(dims)
 
 
-def _positions(
-    dataset: Dataset, count: int, places: Sequence[Mapping[str, Any]], each: int
-) -> tuple[Position, ...]:
+def _positions(dataset: Dataset, count: int, places: Sequence[Mapping[str, Any]], each: int) -> tuple[Position, ...]:
     found = []
     for number, (image, place) in enumerate(zip(dataset.images[::each], places[::each], strict=True)):
         if place:

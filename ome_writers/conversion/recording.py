@@ -112,7 +112,12 @@ def named(part: Frames, axes: str | None) -> Frames:
     """
     unnamed = [size for letter, size in part.axes if letter == "?"]
     letters = axes if axes is not None else {0: "", 1: "t", 2: "tz", 3: "tcz"}.get(len(unnamed))
-    if letters is None or len(letters) != len(unnamed) or set(letters) - set("tpcz") or len(set(letters)) < len(letters):
+    if (
+        letters is None
+        or len(letters) != len(unnamed)
+        or set(letters) - set("tpcz")
+        or len(set(letters)) < len(letters)
+    ):
         raise SourceError(
             f"{part.name}: has {len(unnamed)} axes that nothing names, of the lengths {unnamed}; name each with one of "
             f"t, p, c, z: --axes tcz (in Python: axes='tcz'); got {axes!r}"
@@ -127,5 +132,3 @@ def named(part: Frames, axes: str | None) -> Frames:
 def in_order(axes: Sequence[tuple[str, int]]) -> list[str]:
     """Return the letters of axes in the order in which microscopes mostly go through them."""
     return sorted((letter for letter, _ in axes), key=lambda letter: _RANK.get(letter, len(_RANK)))
-
-

@@ -52,7 +52,8 @@ def check_run(
         for (name, shape), planned in zip(arrays, shapes, strict=True):
             if shape is not None and shape[:-2] != planned[:-2]:
                 check.fault(
-                    name, f"has {list(shape[:-2])} frames along its axes, but by what came there are {list(planned[:-2])}"
+                    name,
+                    f"has {list(shape[:-2])} frames along its axes, but by what came there are {list(planned[:-2])}",
                 )
         return {name: mask for (name, _), mask in zip(arrays, masks, strict=True)}
 

@@ -47,26 +47,24 @@ def check_yaozarrs(root: Path, found: Findings) -> None:
             warnings.simplefilter("always")
             try:
                 yaozarrs.validate_zarr_store(str(root))
-            except yaozarrs.StorageValidationError as error:
-                for one in error.errors():
-                    check.fault(".".join(map(str, one["loc"])), one["msg"])
-            except Exception as error:  # noqa: BLE001 - the errors of pydantic and of several readers
-                check.fault("", _brief(error))
-        for one in warned:
-            told = getattr(one.message, "warnings", None)
-            for detail in told() if callable(told) else ():
-                check.warn(".".join(map(str, detail["loc"])), detail["msg"])
+            except Exception as error:  # noqa: BLE001 - its own, those of pydantic, and of several readers
+                for where, message in _told(error):
+                    check.fault(where, message)
+        told = [getattr(one.message, "warnings", None) for one in warned]
+        listed = [detail for one in told if callable(one) for detail in one()]
+        for where, message in dict.fromkeys((".".join(map(str, one["loc"])), str(one["msg"])) for one in listed):
+            check.warn(where, message)
         check.summary = f"valid, says yaozarrs {getattr(yaozarrs, '__version__', '')}".rstrip()
 
 
-def _brief(error: Exception) -> str:
+def _told(error: Exception) -> list[tuple[str, str]]:
+    """Return place and message of each fault that an error lists, in the manner of pydantic; else what it says."""
     details = getattr(error, "errors", None)
     try:
-        listed = details() if callable(details) else []
-        text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed[:5])
-    except (KeyError, TypeError, AttributeError):
-        text = ""
-    return text or f"{type(error).__name__}: {error}"
+        found = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in (details() if callable(details) else ())]
+    except (KeyError, TypeError):
+        found = []
+    return found or [("", f"{type(error).__name__}: {error}")]
 
 
 def check_schemas(tree: Tree, found: Findings) -> None:
@@ -141,7 +139,10 @@ def _xml_faults(text: bytes) -> list[tuple[int, str]]:
         return [(error.lineno or 0, f"is not well-formed XML: {error.msg}")]
     schema = _xsd()
     schema.validate(document)
-    return [(entry.line, entry.message.replace("{http://www.openmicroscopy.org/Schemas/OME/2016-06}", "")) for entry in schema.error_log]
+    return [
+        (entry.line, entry.message.replace("{http://www.openmicroscopy.org/Schemas/OME/2016-06}", ""))
+        for entry in schema.error_log
+    ]
 
 
 @cache

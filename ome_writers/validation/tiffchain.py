@@ -58,7 +58,9 @@ def chain_of(path: Path) -> Chain:
             file.seek(place)
             (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
             if not 0 < tags or place + struct.calcsize(count) + tags * entry + struct.calcsize(link) > size:
-                return Chain(len(seen), f"{here}, but the {tags} tags that it should have there do not fit into the file")
+                return Chain(
+                    len(seen), f"{here}, but the {tags} tags that it should have there do not fit into the file"
+                )
             seen.add(place)
             file.seek(tags * entry, os.SEEK_CUR)
             (place,) = struct.unpack(order + link, file.read(struct.calcsize(link)))

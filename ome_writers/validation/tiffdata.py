@@ -163,7 +163,9 @@ def _check_planes(
     if not len(bare):
         return
     if mask is None:
-        check.warn(name, f"{len(bare)} of its {reached.size} planes have no page, the first T, C, Z = {bare[0].tolist()}")
+        check.warn(
+            name, f"{len(bare)} of its {reached.size} planes have no page, the first T, C, Z = {bare[0].tolist()}"
+        )
         return
     types = {dim["name"]: dim["type"] for dim in noted["dimensions"]}
     roles = [{"time": 0, "space": 2}.get(types[axis], 1) for axis in noted["axes"][:-2]]

@@ -88,7 +88,9 @@ def _check_page(page: Any, where: str, size: int, check: Findings) -> PageKind |
 
     ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if ends and max(ends) > size:
-        check.fault(where, f"its pixels should reach to byte {max(ends)}, but the file has {size} bytes: it was cut off")
+        check.fault(
+            where, f"its pixels should reach to byte {max(ends)}, but the file has {size} bytes: it was cut off"
+        )
     else:
         try:
             pixels = np.asarray(page.asarray())
