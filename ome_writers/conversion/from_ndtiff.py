@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,7 @@ def ndtiff_recording(folder: Path) -> Recording:
     def tell(image: int, number: int) -> Record | None:  # noqa: ARG001 - there is one
         return mm_record(data.read_metadata(**named(number)) or {})
 
+    weakref.finalize(read, data.close)
     first: Mapping[str, Any] = data.read_metadata(**keys[0]) or {}
     described = mm_dimensions(dims, data.summary_metadata or {}, first)
     letters = tuple((dim.name, length) for dim, length in zip(dims, lengths, strict=False))
