@@ -102,7 +102,12 @@ def test_an_ome_tiff_of_others_keeps_what_its_xml_says(tmp_path: Path):
         "axes": "TCYX",
         **{"PhysicalSizeX": 300.0, "PhysicalSizeXUnit": "nm", "TimeIncrement": 2.0, "TimeIncrementUnit": "min"},
         "Channel": {"Name": ["DAPI", "GFP", "RFP"], "EmissionWavelength": [460.0, 510.0, 590.0], "Color": [255, -1, 1]},
-        "Plane": {"DeltaT": list(np.arange(6.0)), "DeltaTUnit": ["ms"] * 6, "PositionX": [7.0] * 6, "PositionXUnit": ["µm"] * 6},
+        "Plane": {
+            "DeltaT": list(np.arange(6.0)),
+            "DeltaTUnit": ["ms"] * 6,
+            "PositionX": [7.0] * 6,
+            "PositionXUnit": ["µm"] * 6,
+        },
     }
     tifffile.imwrite(tmp_path / "a.ome.tif", data, metadata=said)
     _, attributes, cube = converted(tmp_path / "a.ome.tif")
@@ -110,7 +115,11 @@ def test_an_ome_tiff_of_others_keeps_what_its_xml_says(tmp_path: Path):
     assert scales(attributes)["x"] == (300.0, "nanometer")
     assert scales(attributes)["t"] == (2.0, "minute")
     channels = attributes["ome"]["omero"]["channels"]
-    assert [(one["label"], one["color"]) for one in channels] == [("DAPI", "000000"), ("GFP", "FFFFFF"), ("RFP", "000000")]
+    assert [(one["label"], one["color"]) for one in channels] == [
+        ("DAPI", "000000"),
+        ("GFP", "FFFFFF"),
+        ("RFP", "000000"),
+    ]
     assert [one["emission_wavelength_nm"] for one in attributes["ome_writers"]["channels"]] == [460.0, 510.0, 590.0]
     came = {tuple(one["storage_index"]): one for one in attributes["ome_writers"]["frame_metadata"]}
     assert came[1, 1] == {"delta_t": pytest.approx(0.004), "position_x": 7.0, "storage_index": [1, 1]}
@@ -123,7 +132,10 @@ def test_an_ome_zarr_of_others(tmp_path: Path):
 
         data = pixels(2, 16, 12)
         image = ngff_zarr.to_ngff_image(
-            data, dims=["z", "y", "x"], scale={"z": 2.0, "y": 0.5, "x": 0.5}, axes_units=dict.fromkeys("zyx", "micrometer")
+            data,
+            dims=["z", "y", "x"],
+            scale={"z": 2.0, "y": 0.5, "x": 0.5},
+            axes_units=dict.fromkeys("zyx", "micrometer"),
         )
         scaled = ngff_zarr.to_multiscales(image, scale_factors=[2])
         ngff_zarr.to_ngff_zarr(str(tmp_path / "a.ome.zarr"), scaled, version="0.4")
@@ -152,7 +164,9 @@ SUMMARY = {
 def mm_stack(path: Path, data: NDArray[Any]) -> None:
     """Write frames (t, c, z, y, x) as Micro-Manager 2.0 does: TIFF with its own header, an index, a tag in each page."""
     summary = json.dumps(SUMMARY).encode()
-    body = bytearray(struct.pack("<2sHI", b"II", 42, 0) + bytes(24) + struct.pack("<2I", 2355492, len(summary)) + summary)
+    body = bytearray(
+        struct.pack("<2sHI", b"II", 42, 0) + bytes(24) + struct.pack("<2I", 2355492, len(summary)) + summary
+    )
     index, link = [], 4
     height, width = data.shape[-2:]
     for t, c, z in np.ndindex(data.shape[:3]):

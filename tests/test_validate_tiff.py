@@ -146,7 +146,9 @@ BROKEN: dict[str, tuple[dict[str, Any], Callable[[Path], object], str, str, str]
     ),
     "a UUID is another": (
         {},
-        lambda root: replaced(root / BIG, f' UUID="{uuid_of(root / BIG)}"', f' UUID="urn:uuid:{"0" * 8}-{"0" * 4}-4000-8000-{"0" * 12}"'),
+        lambda root: replaced(
+            root / BIG, f' UUID="{uuid_of(root / BIG)}"', f' UUID="urn:uuid:{"0" * 8}-{"0" * 4}-4000-8000-{"0" * 12}"'
+        ),
         "file references",
         BIG,
         "which calls itself",

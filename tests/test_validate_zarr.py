@@ -215,9 +215,7 @@ BROKEN: dict[str, tuple[dict[str, Any], Callable[[Path], object], str, str, str]
     ),
     "the run was killed": (
         {},
-        lambda root: edit(
-            root / "zarr.json", lambda body: body["attributes"]["ome_writers"].update(verdict="running")
-        ),
+        lambda root: edit(root / "zarr.json", lambda body: body["attributes"]["ome_writers"].update(verdict="running")),
         "acquisition",
         "",
         "has not ended",

@@ -172,7 +172,9 @@ def _check_file(root: Path, grid: Grid, cell: Cell, mask: Mask | None, handle: A
                 gone += 1
             elif frames := _came(mask, place):
                 # The index says so, and some libraries (acquire-zarr) say so of chunks that are black.
-                check.warn(where, f"is absent from its shard: the {frames} frames that it should hold were black, or lost")
+                check.warn(
+                    where, f"is absent from its shard: the {frames} frames that it should hold were black, or lost"
+                )
             continue
         try:
             np.asarray(handle[place])
