@@ -85,9 +85,9 @@ def described(plan: Plan) -> Record:
     """Return what documents keep of the cube, so that it can be had back from a dataset.
 
     That is `dimensions` in order of acquisition, the last two those of a frame, each with its `name`, `type`, planned
-    `count` (`None` without end) and, if its elements have names or places, `coords`; what else is said of it that images
-    cannot say exactly (`unit`, `scale`, `translation`, `snake`, `tours`); and the names of the `axes` of the arrays, in
-    storage order.
+    `count` (`None` without end) and, if its elements have names or places, `coords`; what else is said of it that
+    images cannot say exactly (`unit`, `scale`, `translation`, `snake`, `tours`); and the names of the `axes` of the
+    arrays, in storage order.
     """
     dimensions: list[JSON] = []
     for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):

@@ -126,7 +126,7 @@ def test_tiff_to_zarr_to_tiff_changes_nothing_that_ome_types_reads(tmp_path: Pat
     source = made(tmp_path / "a/cells.ome.tiff", **CASES["a plate"], format=format_)
     there = ow.convert(source, tmp_path / "b/cells.ome.zarr")
     back = ow.convert(
-        there.root, tmp_path / "c/cells.ome.tiff", **{"format": {"name": "ome-tiff", "multi_file_metadata": mode}}
+        there.root, tmp_path / "c/cells.ome.tiff", format={"name": "ome-tiff", "multi_file_metadata": mode}
     )
     files = sorted(file.name for file in source.iterdir())
     assert sorted(file.name for file in Path(back.root).iterdir()) == files

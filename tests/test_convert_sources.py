@@ -100,7 +100,10 @@ def test_an_ome_tiff_of_others_keeps_what_its_xml_says(tmp_path: Path):
     data = pixels(2, 3, 8, 6)
     said = {
         "axes": "TCYX",
-        **{"PhysicalSizeX": 300.0, "PhysicalSizeXUnit": "nm", "TimeIncrement": 2.0, "TimeIncrementUnit": "min"},
+        "PhysicalSizeX": 300.0,
+        "PhysicalSizeXUnit": "nm",
+        "TimeIncrement": 2.0,
+        "TimeIncrementUnit": "min",
         "Channel": {"Name": ["DAPI", "GFP", "RFP"], "EmissionWavelength": [460.0, 510.0, 590.0], "Color": [255, -1, 1]},
         "Plane": {
             "DeltaT": list(np.arange(6.0)),
@@ -155,14 +158,24 @@ STAGE = {
     "DevicePositions": [{"Device": "XY", "Position_um": [10.5, -3.0]}, {"Device": "Z", "Position_um": [7.0]}],
 }
 SUMMARY = {
-    **{"MicroManagerVersion": "2.0.0", "Frames": 2, "Channels": 2, "Slices": 3, "Positions": 1, "TimeFirst": False},
-    **{"SlicesFirst": False, "PixelSize_um": 0.325, "z-step_um": 1.5, "Interval_ms": 2000.0},
-    **{"ChNames": ["DAPI", "GFP"], "ChColors": [-16776961, -16711936], "StagePositions": [STAGE]},
+    "MicroManagerVersion": "2.0.0",
+    "Frames": 2,
+    "Channels": 2,
+    "Slices": 3,
+    "Positions": 1,
+    "TimeFirst": False,
+    "SlicesFirst": False,
+    "PixelSize_um": 0.325,
+    "z-step_um": 1.5,
+    "Interval_ms": 2000.0,
+    "ChNames": ["DAPI", "GFP"],
+    "ChColors": [-16776961, -16711936],
+    "StagePositions": [STAGE],
 }
 
 
 def mm_stack(path: Path, data: NDArray[Any]) -> None:
-    """Write frames (t, c, z, y, x) as Micro-Manager 2.0 does: TIFF with its own header, an index, a tag in each page."""
+    """Write frames (t, c, z, y, x) as Micro-Manager 2.0 does: TIFF with a header of its own, an index, tags."""
     summary = json.dumps(SUMMARY).encode()
     body = bytearray(
         struct.pack("<2sHI", b"II", 42, 0) + bytes(24) + struct.pack("<2I", 2355492, len(summary)) + summary
@@ -245,7 +258,9 @@ def test_a_folder_of_ndtiff(tmp_path: Path, suffix: str, gap: bool):  # noqa: FB
     found = recording_at(outcome.root)
     assert [dim.scale for dim in found.settings.dimensions] == [None, None, None, 2.0, 0.5, 0.5]
     assert found.frame({"t": 1, "p": 1, "c": 1, "z": 0})[1] == {
-        **{"delta_t": 0.5, "position_x": 40.0, "Laser": {"power": 1}}
+        "delta_t": 0.5,
+        "position_x": 40.0,
+        "Laser": {"power": 1},
     }
 
 

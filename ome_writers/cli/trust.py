@@ -46,7 +46,7 @@ def validate(path: Path, /) -> int:
     return 0 if report.sound else 1
 
 
-def convert(
+def convert(  # noqa: PLR0913 - the flags of a command
     source: Path,
     target: str,
     /,

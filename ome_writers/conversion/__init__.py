@@ -35,7 +35,7 @@ _STEP = 4096
 _TIFF = (".tif", ".tiff")
 
 
-class SourceEnded(SourceError):
+class SourceBrokenError(SourceError):
     """A source did not come to its end, so neither does what is made from it."""
 
 
@@ -98,8 +98,8 @@ def convert(
             for namespace, values in recording.globals.items():
                 stream.set_global_metadata(namespace, values)
             if recording.fault is not None:
-                raise SourceEnded(recording.fault)
-    except SourceEnded:
+                raise SourceBrokenError(recording.fault)  # noqa: TRY301 - it ends the stream, in its own words
+    except SourceBrokenError:
         pass
     outcome = stream.outcome if stream is not None else None
     if outcome is None:

@@ -24,7 +24,7 @@ _KNOWN: Final = {"time": ("t", "time"), "position": ("p", "position"), "channel"
 
 def ndtiff_recording(folder: Path) -> Recording:
     """Return what was recorded in a folder."""
-    import ndstorage
+    import ndstorage  # type: ignore[import-untyped]
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints how far it has read its index
         data = ndstorage.Dataset(str(folder))

@@ -1,5 +1,7 @@
-"""Given images that say little of themselves (.npy, plain TIFF, folders of them, ImageJ, Micro-Manager), this answers
-what was recorded there."""
+"""Given images that say little of themselves, this answers what was recorded there.
+
+Such are .npy, plain TIFF, folders of images, and the stacks of ImageJ and Micro-Manager.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from attrs import evolve
 
 from ome_writers import units
 from ome_writers.conversion.micromanager import mm_dimensions, mm_record
@@ -86,8 +90,6 @@ def _tag(page: Any) -> Mapping[str, Any]:
 
 def _of_imagej(dims: tuple[Dimension, ...], tif: Any) -> tuple[Dimension, ...]:
     """Return dimensions with the calibration of ImageJ: pixels per unit, `spacing`, `finterval` (seconds), labels."""
-    from attrs import evolve
-
     said = tif.imagej_metadata or {}
     # ImageJ writes µ as text that looks like an escape.
     unit = units.ngff_name(str(said.get("unit", "")).replace("\\u00B5", "µ"), "space")

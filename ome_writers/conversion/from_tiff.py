@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from attrs import evolve
+from attrs import evolve, frozen
 
 from ome_writers import units
 from ome_writers.casts import row_name
@@ -40,6 +41,19 @@ Notes = Mapping[str, tuple[str, dict[str, Any]]]
 """Map annotations by ID: namespace and values."""
 
 
+@frozen(eq=False)
+class _Text:
+    """What a text says."""
+
+    images: Sequence[ET.Element]
+    numbers: Sequence[int]
+    """Number of each image. Of ours, one to which no frame came is left out."""
+    notes: Notes
+    noted: Mapping[str, Any]
+    """What we noted of the run."""
+    facts: Facts | None
+
+
 def ome_tiff_recording(file: Path, name: str) -> Recording | None:
     """Return what was recorded in a file and those that belong to it; `None` if it has no OME-XML."""
     import tifffile
@@ -59,18 +73,19 @@ def ome_tiff_recording(file: Path, name: str) -> Recording | None:
     facts = facts_from(noted)
     notes = _notes(root)
     found = [colors_as_channels(part) for part in images_from(file)]
+    numbers = list(range(len(images)))
+    dims: tuple[Dimension, ...]
+    fans: tuple[str, ...]
     if facts is None:
-        parts: list[Frames | None] = list(found)
-        numbers = list(range(len(images)))
         dims, fans = _plain_dimensions(images), ("p",) if len(images) > 1 else ()
     else:
-        # An image to which no frame came is left out.
         numbers = [int(image.attrib["ID"].removeprefix("Image:")) for image in images]
-        parts = [None] * (max(numbers) + 1)
-        for number, part in zip(numbers, found, strict=True):
-            parts[number] = part
         dims, fans = facts.dimensions, fans_of(facts)
-    dims = _with_positions(dims, images, numbers, notes, noted, _wells(root))
+    parts: list[Frames | None] = [None] * (max(numbers) + 1)
+    for number, part in zip(numbers, found, strict=True):
+        parts[number] = part
+    said = _Text(images, numbers, notes, noted, facts)
+    dims = _with_positions(dims, said, _wells(root))
     channels = _channels(images, dims, fans)
     told = facts is None or any(one.get("type") == "channel" and one.get("coords") for one in noted["dimensions"])
     dims = with_channels(dims, channels, told=told)
@@ -80,7 +95,7 @@ def ome_tiff_recording(file: Path, name: str) -> Recording | None:
         parts=parts,
         axes=letters_of(parts, dims[:-2], fans),
         fans=fans,
-        tell=_records(images, numbers, parts, notes, noted, facts),
+        tell=_records(said, parts),
         globals={
             space: values
             for space, values in notes.values()
@@ -147,33 +162,24 @@ def _dimension(pixels: ET.Element, role: str, count: int) -> Dimension:
 
 
 def _with_positions(
-    dims: Sequence[Dimension],
-    images: Sequence[ET.Element],
-    numbers: Sequence[int],
-    notes: Notes,
-    noted: Mapping[str, Any],
-    wells: Mapping[str, tuple[str, str]],
+    dims: Sequence[Dimension], said: _Text, wells: Mapping[str, tuple[str, str]]
 ) -> tuple[Dimension, ...]:
+    """Return dimensions that say where the positions are."""
+    axes = said.noted.get("axes") or [dim.name for dim in dims if dim.type != "position"]
+    # Positions go slowest among what chooses an image.
+    each = prod(dim.count or 1 for dim in dims[:-2] if dim.name not in axes and dim.type != "position")
+    names = next((one.get("coords") for one in said.noted.get("dimensions", ()) if one["type"] == "position"), None)
+    described = {number // each: image for number, image in reversed(list(zip(said.numbers, said.images, strict=True)))}
+    titles = [image.get("Name") or "" for image in said.images]
+    differ = all(titles) and len(set(titles)) == len(titles)
     made = []
     for dim in dims:
-        if dim.type != "position":
-            made.append(dim)
-            continue
-        names = next((one.get("coords") for one in noted.get("dimensions", ()) if one["type"] == "position"), None)
-        count = dim.count or 1
-        others = 1
-        for one in dims[:-2]:
-            if noted.get("axes") and one.name not in noted["axes"] and one.type != "position":
-                others *= one.count or 1
-        described = {number // others: image for number, image in reversed(list(zip(numbers, images, strict=True)))}
-        titles = [image.get("Name") or "" for image in images]
-        differ = all(titles) and len(set(titles)) == len(titles)
         positions = []
-        for place in range(count):
+        for place in range(dim.count or 1) if dim.type == "position" else ():
             image = described.get(place)
             title = image.get("Name") if image is not None and differ else None
-            positions.append(_position(image, names[place] if names else title or str(place), notes, wells))
-        made.append(evolve(dim, coords=tuple(positions)))
+            positions.append(_position(image, names[place] if names else title or str(place), said.notes, wells))
+        made.append(evolve(dim, coords=tuple(positions)) if positions else dim)
     return tuple(made)
 
 
@@ -278,38 +284,33 @@ def _plate(root: ET.Element, noted: Mapping[str, Any], facts: Facts | None) -> P
 # ── what came with frames ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _records(
-    images: Sequence[ET.Element],
-    numbers: Sequence[int],
-    parts: Sequence[Frames | None],
-    notes: Notes,
-    noted: Mapping[str, Any],
-    facts: Facts | None,
-) -> Tell:
+def _records(said: _Text, parts: Sequence[Frames | None]) -> Tell:
     """Return what came with frames. Of ours that is what `told` lists, since planes also say what was planned."""
-    told = None if facts is None else _frames_told(noted, facts)
+    told = None if said.facts is None else _frames_told(said.noted, said.facts)
     found: dict[tuple[int, int], Record] = {}
-    for number, image in zip(numbers, images, strict=True):
-        part = parts[number]
-        if part is None:
-            continue
+    for number, image in zip(said.numbers, said.images, strict=True):
+        axes = part.axes if (part := parts[number]) else ()
         for plane in _pixels(image).iterfind("{*}Plane"):
-            index = {letter: int(plane.get(f"The{letter.upper()}", "0")) for letter in "tcz"}
             place = 0
-            for letter, length in part.axes:
-                place = place * length + index.get(letter, 0)
-            record: Record = {}
-            for attribute, (key, unit, factors, usual) in _PLANE.items():
-                if attribute in plane.attrib and (told is None or (number, place) in told.get(key, ())):
-                    factor = factors.get(plane.get(unit, usual))
-                    if factor is not None:
-                        value = json.loads(plane.attrib[attribute])
-                        record[key] = value if factor == 1 else value * factor
-            for space, values in _referred(plane, notes):
+            for letter, length in axes:
+                place = place * length + int(plane.get(f"The{letter.upper()}", "0"))
+            record = _of_plane(plane, (number, place), told)
+            for space, values in _referred(plane, said.notes):
                 record |= values if space == FRAME_NAMESPACE else {}
             if record:
                 found[number, place] = record
     return lambda image, number: found.get((image, number))
+
+
+def _of_plane(plane: ET.Element, frame: tuple[int, int], told: Mapping[str, set[tuple[int, int]]] | None) -> Record:
+    """Return the values of a plane that came with its frame."""
+    record: Record = {}
+    for attribute, (key, unit, factors, usual) in _PLANE.items():
+        factor = factors.get(plane.get(unit, usual))
+        if attribute in plane.attrib and factor is not None and (told is None or frame in told.get(key, ())):
+            value = json.loads(plane.attrib[attribute])
+            record[key] = value if factor == 1 else value * factor
+    return record
 
 
 def _frames_told(noted: Mapping[str, Any], facts: Facts) -> dict[str, set[tuple[int, int]]]:

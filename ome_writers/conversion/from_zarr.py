@@ -42,7 +42,7 @@ def zarr_recording(path: Path) -> Recording:
     )
     dims = with_channels(dims, _channels(dataset, noted, fans, dims, each), told=_told(noted))
     settings = AcquisitionSettings(
-        dimensions=_with_chunks(dims, dataset.images[0]), dtype=parts[0].dtype, plate=_plate(path, attributes)
+        dimensions=_with_chunks(dims, dataset.images[0]), dtype=parts[0].dtype, plate=_plate(attributes)
     )
     return Recording(
         name=str(path),
@@ -99,7 +99,7 @@ def _plain_dimensions(dataset: Dataset, parts: Sequence[Frames]) -> tuple[Dimens
         name = axis.name if axis.name != "?" else "tczyx"[-len(lengths) :][number]
         type_: Any = axis.type if axis.type in ("space", "time", "channel") else None if axis.type is None else "other"
         scale = axis.scale if axis.unit or axis.scale != 1 else None
-        measured = type_ != "channel" and type_ != "other"
+        measured = type_ not in ("channel", "other")
         dims.append(
             Dimension(
                 name=name,
@@ -174,7 +174,7 @@ def _with_chunks(dims: Sequence[Dimension], image: Image) -> tuple[Dimension, ..
     return tuple(made)
 
 
-def _plate(path: Path, attributes: Mapping[str, Any]) -> Plate | None:
+def _plate(attributes: Mapping[str, Any]) -> Plate | None:
     said = attributes.get("ome", attributes).get("plate")
     if not said:
         return None

@@ -100,7 +100,7 @@ def _schemas() -> Path:
 
 @cache
 def _validator(folder: Path, model: str) -> Any:
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped]
     import referencing
     from referencing.jsonschema import DRAFT202012
 
@@ -130,7 +130,7 @@ def check_xml(texts: Iterable[tuple[str, bytes]], found: Findings) -> None:
 
 
 def _xml_faults(text: bytes) -> list[tuple[int, str]]:
-    import lxml.etree
+    import lxml.etree  # type: ignore[import-untyped]
 
     parser = lxml.etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     try:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from ome_writers.datasets.facts import run_noted
 from ome_writers.validation.acquisition import check_run
 from ome_writers.validation.official import check_xml, installed
-from ome_writers.validation.tiffdata import check_tiff_data, is_plain_name, run_arrays
+from ome_writers.validation.tiffdata import Described, check_tiff_data, is_plain_name, run_arrays
 from ome_writers.validation.tifffiles import FileFound, check_file
 from ome_writers.validation.words import Findings
 
@@ -83,22 +83,12 @@ def _check_references(folder: Path, texts: dict[str, bytes], seen: Mapping[str, 
     """Check that files name each other rightly; reads companion files, and adds them to the texts."""
     with found.check("file references") as check:
         for name, text in list(texts.items()):
-            if not (elsewhere := re.search(rb'<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile="([^"]*)"', text)):
-                continue
-            other = elsewhere[1].decode("utf-8", "replace")
-            if not is_plain_name(other):
-                check.fault(name, f"its metadata should stand at {other!r}: must be the name of a file beside it")
-                other = PureWindowsPath(other).name
-            if not (folder / other).is_file():
-                check.fault(name, f"its metadata should stand in {other!r}, which is missing")
-            elif other not in seen and other not in texts:
-                texts[other] = (folder / other).read_bytes()
-                if not other.lower().endswith(".companion.ome"):
-                    check.warn(other, "Bio-Formats and others look for *.companion.ome only")
+            if elsewhere := re.search(rb'<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile="([^"]*)"', text):
+                _check_metadata_file(name, elsewhere[1].decode("utf-8", "replace"), folder, (texts, seen), check)
         uuids = {name: match[2].decode() for name, text in texts.items() if (match := _OWN.search(text))}
         referred = 0
         for name, text in _distinct(texts):
-            for file, uuid in _uuids(text):
+            for file, uuid in sorted(_uuids(text)):
                 referred += 1
                 if not is_plain_name(file):
                     check.fault(name, f"refers to {file!r}: must be the name of a file beside it")
@@ -107,6 +97,22 @@ def _check_references(folder: Path, texts: dict[str, bytes], seen: Mapping[str, 
                 elif file in uuids and uuids[file] != uuid:
                     check.fault(name, f"calls {file} {uuid}, which calls itself {uuids[file]}: another file's UUID")
         check.summary = f"{referred} references lead to the files that they should"
+
+
+def _check_metadata_file(
+    name: str, other: str, folder: Path, known: tuple[dict[str, bytes], Mapping[str, FileFound]], check: Findings
+) -> None:
+    """Check the file that `name` says to hold its metadata, and read it unless that was done."""
+    texts, seen = known
+    if not is_plain_name(other):
+        check.fault(name, f"its metadata should stand at {other!r}: must be the name of a file beside it")
+        other = PureWindowsPath(other).name
+    if not (folder / other).is_file():
+        check.fault(name, f"its metadata should stand in {other!r}, which is missing")
+    elif other not in seen and other not in texts:
+        texts[other] = (folder / other).read_bytes()
+        if not other.lower().endswith(".companion.ome"):
+            check.warn(other, "Bio-Formats and others look for *.companion.ome only")
 
 
 def _uuids(text: bytes) -> set[tuple[str, str]]:
@@ -134,4 +140,4 @@ def _check_images(name: str, text: bytes, seen: Mapping[str, FileFound], found: 
     noted = run_noted(root)
     arrays = run_arrays(root, noted)
     came = check_run(noted, arrays, "ome-tiff", found)
-    check_tiff_data(root, name, seen, came, noted, found)
+    check_tiff_data(Described(root, name, seen, noted, came), found)

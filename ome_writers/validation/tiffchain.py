@@ -1,7 +1,7 @@
 """Given a TIFF file, this answers: where are its directories, and does the chain that joins them hold?
 
-Readers forgive much: at a broken link they stop, and the pages behind it are gone without a word. So the chain is walked
-here by the letter of TIFF 6.0 and BigTIFF: every directory lies in the file, and none twice.
+Readers forgive much: at a broken link they stop, and the pages behind it are gone without a word. So the chain is
+walked here by the letter of TIFF 6.0 and BigTIFF: every directory lies in the file, and none twice.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def chain_of(path: Path) -> Chain:
                 return Chain(len(seen), f"{here}, but the file has {size} bytes: it was cut off")
             file.seek(place)
             (tags,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
-            if not 0 < tags or place + struct.calcsize(count) + tags * entry + struct.calcsize(link) > size:
+            if tags == 0 or place + struct.calcsize(count) + tags * entry + struct.calcsize(link) > size:
                 return Chain(
                     len(seen), f"{here}, but the {tags} tags that it should have there do not fit into the file"
                 )

@@ -1,4 +1,4 @@
-"""Given OME-XML and the pages of the files that it speaks of, this checks that each plane has the page it should have."""
+"""Given OME-XML and the pages of the files that it speaks of, this checks that each plane has its page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import numpy as np
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from ome_writers.validation.tifffiles import FileFound
@@ -21,11 +22,11 @@ _DTYPES: Final = {"float": "float32", "double": "float64", "bit": "bool", "compl
 
 
 def is_plain_name(name: str) -> bool:
-    """Return whether a reference names a file in the same folder, as it must if the set shall be moved.
+    r"""Return whether a reference names a file in the same folder, as it must if the set shall be moved.
 
     Examples
     --------
-    >>> is_plain_name("a.ome.tiff"), is_plain_name("/data/a.ome.tiff"), is_plain_name(r"C:\\\\data\\\\a.ome.tiff")
+    >>> is_plain_name("a.ome.tiff"), is_plain_name("/data/a.ome.tiff"), is_plain_name(r"C:\\data\\a.ome.tiff")
     (True, False, False)
     """
     return bool(name) and name == posixpath.basename(name) == PureWindowsPath(name).name
@@ -51,97 +52,93 @@ def _size(pixels: ET.Element, role: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def check_tiff_data(
-    root: ET.Element,
-    own: str,
-    files: Mapping[str, FileFound],
-    came: Mapping[str, NDArray[np.bool_]],
-    noted: Mapping[str, Any],
-    found: Findings,
-) -> None:
-    """Check that each plane of each image has one page, of its size and dtype, and each page one plane.
+@frozen(eq=False)
+class Described:
+    """A text, and what was found of what it speaks of."""
 
-    Parameters
-    ----------
-    root
-        The OME-XML.
-    own
-        Name of the file that holds it.
-    files
-        What was found in each file, by its name.
-    came
-        Which frames of an image came, by its ID, where that is known.
-    noted
-        What is noted of the run.
-    """
+    root: ET.Element
+    own: str
+    """Name of the file that holds it."""
+    files: Mapping[str, FileFound]
+    """What was found in each file, by its name."""
+    noted: Mapping[str, Any]
+    """What is noted of the run."""
+    came: Mapping[str, NDArray[np.bool_]]
+    """Which frames of an image came, by its ID, where that is known."""
+    used: dict[str, set[int]] = field(factory=dict)
+    """The pages of each file that planes were found on."""
+
+
+def check_tiff_data(text: Described, found: Findings) -> None:
+    """Check that each plane of each image has one page, of its size and dtype, and each page one plane."""
     with found.check("TiffData") as check:
-        used: dict[str, set[int]] = {}
         planes = 0
-        for image in root.iterfind("{*}Image"):
+        for image in text.root.iterfind("{*}Image"):
             pixels = image.find("{*}Pixels")
             name = image.get("ID", "?")
             if pixels is None:
                 check.fault(name, "has no Pixels")
                 continue
-            reached = _check_image(name, pixels, own, files, used, check)
+            reached = _check_image(name, pixels, text, check)
             planes += int((reached > 0).sum())
-            _check_planes(name, reached, came.get(name), noted, check)
+            _check_planes(name, reached, text, check)
             for channel in pixels.iterfind("{*}Channel"):
                 if channel.get("SamplesPerPixel") is None:
                     check.warn(name, f"{channel.get('ID')} has no SamplesPerPixel, which some readers need")
-        for file in {own, *used} & set(files):
-            if idle := len(files[file].pages) - len(used.get(file, ())):
+        for file in sorted({text.own, *text.used} & set(text.files)):
+            if idle := len(text.files[file].pages) - len(text.used.get(file, ())):
                 check.warn(file, f"{idle} of its pages belong to no plane of any image, and cannot be reached")
         check.summary = f"{planes} planes, each with a page of its size and dtype"
 
 
-def _check_image(
-    name: str, pixels: ET.Element, own: str, files: Mapping[str, FileFound], used: dict[str, set[int]], check: Findings
-) -> NDArray[np.int16]:
+def _check_image(name: str, pixels: ET.Element, text: Described, check: Findings) -> NDArray[np.int16]:
     """Check the pages of an image; return how many each of its planes has. Axes: T, C, Z."""
     samples = max([int(one.get("SamplesPerPixel", "1")) for one in pixels.iterfind("{*}Channel")], default=1)
     sizes = {"T": _size(pixels, "T"), "C": _size(pixels, "C") // max(1, samples), "Z": _size(pixels, "Z")}
     reached = np.zeros(tuple(sizes.values()), np.int16)
     order = pixels.get("DimensionOrder", "XYZCT")[:1:-1]  # the slowest first
-    shape, dtype = (_size(pixels, "Y"), _size(pixels, "X")), pixels.get("Type", "")
-    told: set[str] = set()
+    absent: set[str] = set()
     for data in pixels.iterfind("{*}TiffData"):
         uuid = data.find("{*}UUID")
-        file = own if uuid is None else uuid.get("FileName", own)
-        if file not in files:
-            if file not in told:
+        file = text.own if uuid is None else uuid.get("FileName", text.own)
+        if file not in text.files:
+            if file not in absent:
                 check.fault(name, f"its pixels should lie in {file!r}, which is not there")
-            told.add(file)
+            absent.add(file)
             continue
-        pages = files[file].pages
-        ifd = int(data.get("IFD", "0"))
+        pages = len(text.files[file].pages)
         whole = data.get("IFD") is None and data.get("PlaneCount") is None
-        count = int(data.get("PlaneCount", len(pages) if whole else "1"))
-        first = {role: int(data.get(f"First{role}", "0")) for role in "TCZ"}
-        flat = 0
-        for role in order:
-            flat = flat * sizes[role] + first[role]
+        count = int(data.get("PlaneCount", pages if whole else "1"))
+        first = tuple(int(data.get(f"First{role}", "0")) for role in order)
+        lengths = tuple(sizes[role] for role in order)
+        at = int(np.ravel_multi_index(first, lengths)) if all(map(int.__lt__, first, lengths)) else reached.size
+        if at + count > reached.size:
+            names = ", ".join(f"First{role}={index}" for role, index in zip(order, first, strict=True))
+            check.fault(name, f"TiffData names planes beyond its size: {names} and {count} planes from there")
+            count = max(0, reached.size - at)
         for step in range(count):
-            page, plane, rest = ifd + step, {}, flat + step
-            for role in reversed(order):
-                rest, plane[role] = divmod(rest, max(1, sizes[role]))
-            where = f"{name} T={plane['T']} C={plane['C']} Z={plane['Z']}"
-            if rest or any(first[role] >= sizes[role] for role in "TCZ"):
-                check.fault(name, f"TiffData names a plane beyond its size: {first}, with {count} planes")
-                break
+            plane = dict(zip(order, map(int, np.unravel_index(at + step, lengths)), strict=True))
             reached[plane["T"], plane["C"], plane["Z"]] += 1
-            if page >= len(pages):
-                check.fault(where, f"should lie on page {page} of {file}, which has {len(pages)} pages")
-                continue
-            if page in used.setdefault(file, set()):
-                check.fault(where, f"lies on page {page} of {file}, as another plane does")
-            used[file].add(page)
-            kind = pages[page]
-            if kind is not None and (_frame(kind.shape, kind.samples) != shape):
-                check.fault(where, f"page {page} of {file} is {_frame(kind.shape, kind.samples)}, the image {shape}")
-            elif kind is not None and kind.dtype != _DTYPES.get(dtype, dtype):
-                check.fault(where, f"page {page} of {file} is {kind.dtype}, the image {_DTYPES.get(dtype, dtype)}")
+            where = f"{name} T={plane['T']} C={plane['C']} Z={plane['Z']}"
+            if fault := _page_fault(file, int(data.get("IFD", "0")) + step, pixels, text):
+                check.fault(where, fault)
     return reached
+
+
+def _page_fault(file: str, page: int, pixels: ET.Element, text: Described) -> str:
+    """Return what is wrong with the page that a plane should lie on; that page counts as used from now on."""
+    pages, used = text.files[file].pages, text.used.setdefault(file, set())
+    if page >= len(pages):
+        return f"should lie on page {page} of {file}, which has {len(pages)} pages"
+    if page in used:
+        return f"lies on page {page} of {file}, as another plane does"
+    used.add(page)
+    kind, shape, dtype = pages[page], (_size(pixels, "Y"), _size(pixels, "X")), pixels.get("Type", "")
+    if kind is not None and (found := _frame(kind.shape, kind.samples)) != shape:
+        return f"page {page} of {file} is {found}, the image {shape}"
+    if kind is not None and kind.dtype != _DTYPES.get(dtype, dtype):
+        return f"page {page} of {file} is {kind.dtype}, the image {_DTYPES.get(dtype, dtype)}"
+    return ""
 
 
 def _frame(shape: Sequence[int], samples: int) -> tuple[int, ...]:
@@ -150,27 +147,18 @@ def _frame(shape: Sequence[int], samples: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _check_planes(
-    name: str,
-    reached: NDArray[np.int16],
-    mask: NDArray[np.bool_] | None,
-    noted: Mapping[str, Any],
-    check: Findings,
-) -> None:
+def _check_planes(name: str, reached: NDArray[np.int16], text: Described, check: Findings) -> None:
     for t, c, z in np.argwhere(reached > 1):
         check.fault(f"{name} T={t} C={c} Z={z}", "has several pages")
-    bare = np.argwhere(reached == 0)
-    if not len(bare):
-        return
+    bare = np.argwhere(reached == 0).tolist()
+    mask = text.came.get(name)
+    if bare and mask is None:
+        check.warn(name, f"{len(bare)} of its {reached.size} planes have no page, the first T, C, Z = {bare[0]}")
     if mask is None:
-        check.warn(
-            name, f"{len(bare)} of its {reached.size} planes have no page, the first T, C, Z = {bare[0].tolist()}"
-        )
         return
-    types = {dim["name"]: dim["type"] for dim in noted["dimensions"]}
-    roles = [{"time": 0, "space": 2}.get(types[axis], 1) for axis in noted["axes"][:-2]]
-    for plane in bare.tolist():
-        index = tuple(plane[role] for role in roles)
+    types = {dim["name"]: dim["type"] for dim in text.noted["dimensions"]}
+    roles = [{"time": 0, "space": 2}.get(types[axis], 1) for axis in text.noted["axes"][:-2]]
+    for t, c, z in bare:
+        index = tuple((t, c, z)[role] for role in roles)
         if all(map(int.__lt__, index, mask.shape)) and mask[index]:
-            t, c, z = plane
             check.fault(f"{name} T={t} C={c} Z={z}", "has no page, though its frame came")

@@ -115,9 +115,9 @@ def check_chunks(
                     return
                 check.fault(grid.key, f"cannot be opened: {_first_line(error)}")
                 continue
-            mask = came.get(grid.key)
+            stored = _Stored(root, grid, came.get(grid.key), handle)
             for cell in np.ndindex(grid.cells):
-                decoded, gone = _check_file(root, grid, cell, mask, handle, check)
+                decoded, gone = _check_file(stored, cell, check)
                 whole, absent, done = whole + decoded, absent + gone, done + prod(grid.inner)
                 advance(done)
         if absent:
@@ -147,8 +147,21 @@ def _inside(cell: Cell, grid: Grid) -> bool:
     return len(cell) == len(cells) and all(map(int.__lt__, cell, cells))
 
 
-def _check_file(root: Path, grid: Grid, cell: Cell, mask: Mask | None, handle: Any, check: Findings) -> tuple[int, int]:
+@frozen(eq=False)
+class _Stored:
+    """An array on disk."""
+
+    root: Path
+    grid: Grid
+    came: Mask | None
+    """Which of its frames came, if that is known."""
+    handle: Any
+    """What reads it."""
+
+
+def _check_file(stored: _Stored, cell: Cell, check: Findings) -> tuple[int, int]:
     """Check the chunks of a file; return how many were decoded, and how many are absent for no known reason."""
+    root, grid, mask = stored.root, stored.grid, stored.came
     key = f"{grid.key}/{grid.name(cell)}".lstrip("/")
     places = list(_places(grid, cell))
     try:
@@ -177,7 +190,7 @@ def _check_file(root: Path, grid: Grid, cell: Cell, mask: Mask | None, handle: A
                 )
             continue
         try:
-            np.asarray(handle[place])
+            np.asarray(stored.handle[place])
             decoded += 1
         except Exception as error:  # noqa: BLE001 - the errors of two libraries
             check.fault(where, f"cannot be decoded: {_first_line(error)}")
@@ -238,9 +251,10 @@ def _shard(path: Path, size: int, grid: Grid) -> Mask:
     fits = (sizes <= size) & (starts <= size - np.minimum(sizes, size))
     if not fits.all():
         number = int(np.flatnonzero(here)[~fits][0])
+        chunk, (first, length) = list(map(int, np.unravel_index(number, grid.inner))), map(int, index[number])
         raise ValueError(
-            f"its chunk {list(map(int, np.unravel_index(number, grid.inner)))} should lie at bytes {index[number, 0]} to "
-            f"{int(index[number].sum())}, but the file has {size} bytes: it was cut off, or the index is damaged"
+            f"its chunk {chunk} should lie at bytes {first} to {first + length}, but the file has {size} bytes: it was "
+            "cut off, or the index is damaged"
         )
     order = np.argsort(starts, kind="stable")
     if (starts[order][1:] < (starts + sizes)[order][:-1]).any():
