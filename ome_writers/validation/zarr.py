@@ -31,7 +31,7 @@ def validate_zarr(root: Path, found: Findings, advance: Callable[[int], None]) -
     named = noted.get("arrays")
     arrays = [(str(key), shapes.get(str(key))) for key in named or ()]
     came = check_run(noted, arrays, "ome-zarr", found)
-    check_chunks(root, [array for _, levels in tree.images for array in levels], came, found, advance)
+    check_chunks(root, tree, came, found, advance)
     return "zarr array" if bare else f"OME-Zarr {tree.version}".strip()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from ome_writers.checksum import crc32c
 from ome_writers.readers.zarr import opened_array
 from ome_writers.validation.words import Findings
-from ome_writers.validation.zarrtree import Json, Node
+from ome_writers.validation.zarrtree import Json, Node, Tree
 
 Cell = tuple[int, ...]
 Mask = NDArray[np.bool_]
+_DROP_BLACK: Final = ("zarrs-python",)
+"""Writers whose library stores no chunk that holds the fill value only, whatever it is told (zarrs 0.2.3)."""
 _NOWHERE: Final = 2**64 - 1
 """Offset and size of a chunk that a shard does not have (sharding codec, version 1.0)."""
 
@@ -93,9 +95,12 @@ def grid_of(array: Node) -> Grid:
 
 
 def check_chunks(
-    root: Path, arrays: Sequence[Node], came: Mapping[str, Mask], found: Findings, advance: Callable[[int], None]
+    root: Path, tree: Tree, came: Mapping[str, Mask], found: Findings, advance: Callable[[int], None]
 ) -> None:
     """Check every chunk of all arrays. `came` has which frames of an array came, where that is known."""
+    arrays = [array for _, levels in tree.images for array in levels]
+    noted = tree.root.attributes.get("ome_writers")
+    drops_black = isinstance(noted, dict) and noted.get("writer") in _DROP_BLACK
     grids = []
     with found.check("chunk grids", f"{len(arrays)} arrays") as check:
         for array in arrays:
@@ -115,7 +120,7 @@ def check_chunks(
                     return
                 check.fault(grid.key, f"cannot be opened: {_first_line(error)}")
                 continue
-            stored = _Stored(root, grid, came.get(grid.key), handle)
+            stored = _Stored(root, grid, came.get(grid.key), handle, drops_black)
             for cell in np.ndindex(grid.cells):
                 decoded, gone = _check_file(stored, cell, check)
                 whole, absent, done = whole + decoded, absent + gone, done + prod(grid.inner)
@@ -157,6 +162,8 @@ class _Stored:
     """Which of its frames came, if that is known."""
     handle: Any
     """What reads it."""
+    drops_black: bool
+    """Whether its writer stores no chunk that is black throughout."""
 
 
 def _check_file(stored: _Stored, cell: Cell, check: Findings) -> tuple[int, int]:
@@ -167,11 +174,7 @@ def _check_file(stored: _Stored, cell: Cell, check: Findings) -> tuple[int, int]
     try:
         size = (root / key).stat().st_size
     except (FileNotFoundError, NotADirectoryError):
-        if mask is None:
-            return 0, len(places)
-        if frames := _came(mask, _region(cell, grid.file, grid.shape)):
-            check.fault(key, f"is missing, though {frames} frames came that it should hold")
-        return 0, 0
+        return 0, 0 if _told_absent(stored, cell, key, check) else len(places)
     try:
         here = np.ones(prod(grid.inner), bool) if grid.index is None else _shard(root / key, size, grid)
     except ValueError as error:
@@ -195,6 +198,18 @@ def _check_file(stored: _Stored, cell: Cell, check: Findings) -> tuple[int, int]
         except Exception as error:  # noqa: BLE001 - the errors of two libraries
             check.fault(where, f"cannot be decoded: {_first_line(error)}")
     return decoded, gone
+
+
+def _told_absent(stored: _Stored, cell: Cell, key: str, check: Findings) -> bool:
+    """Tell of a file that is not there; return whether anything is known of whether it should be."""
+    if stored.came is None:
+        return False
+    if frames := _came(stored.came, _region(cell, stored.grid.file, stored.grid.shape)):
+        if stored.drops_black:
+            check.warn(key, f"is absent: the {frames} frames that it should hold were black, or it was lost")
+        else:
+            check.fault(key, f"is missing, though {frames} frames came that it should hold")
+    return True
 
 
 def _places(grid: Grid, cell: Cell) -> Iterator[tuple[int, Cell, tuple[slice, ...]]]:
