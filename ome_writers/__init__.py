@@ -21,6 +21,7 @@ from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.conversion import convert
     from ome_writers.drawing import plot
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
@@ -32,6 +33,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.sheet import preview
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
+    from ome_writers.validation import Check, Report, validate
     from ome_writers.view import StreamView, open_view
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Block",
     "Capabilities",
     "Channel",
+    "Check",
     "Codec",
     "CoordUpdate",
     "Cost",
@@ -62,6 +65,7 @@ __all__ = [
     "Position",
     "PositionDimension",
     "Problem",
+    "Report",
     "ScratchFormat",
     "SettingsError",
     "Stamp",
@@ -73,6 +77,7 @@ __all__ = [
     "__version__",
     "assemble",
     "compile",
+    "convert",
     "cost",
     "create_stream",
     "dims_from_standard_axes",
@@ -95,6 +100,7 @@ __all__ = [
     "save_triggers",
     "unmet",
     "useq_to_acquisition_settings",
+    "validate",
     "write",
 ]
 
@@ -102,6 +108,8 @@ _LATE = {
     **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
+    **dict.fromkeys(("convert",), "ome_writers.conversion"),
+    **dict.fromkeys(("Check", "Report", "validate"), "ome_writers.validation"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("preview",), "ome_writers.sheet"),

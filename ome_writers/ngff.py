@@ -8,8 +8,9 @@
 What NGFF has no words for stands beside it, under `ome_writers`:
 
 in the root group, for the whole dataset
-    `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`; `coordinates` of
-    the axes that scale and translation cannot say; `channels` with their wavelengths (nm) and fluorophores. And, for
+    `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
+    of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
+    (nm) and fluorophores. And, for
     those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube.described`), and the paths of
     the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
 in the group of each image, for that image
@@ -185,6 +186,8 @@ def _dataset_facts(plan: Plan, outcome: Outcome, axes: Sequence[Axis]) -> Record
     facts["missing"] = _missing(rows_at(plan, outcome.missing)["frame"])
     if outcome.error is not None:
         facts["error"] = outcome.error
+    if outcome.writer:
+        facts["writer"] = outcome.writer
     facts |= described(plan)
     facts["arrays"] = [spec.path for spec in plan.layout.arrays]
     if coordinates := _coordinates(axes):

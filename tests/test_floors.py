@@ -75,9 +75,13 @@ FLOORS = (
         *["simulate", "sources", "arrange", "prepared", "finished", "useq", "useq_loops", "useq_positions"],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
-        *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
+        *[f"datasets.{name}" for name in ("__init__", "words", "facts", "tiff", "zarr")],
+        *[f"validation.{name}" for name in ("__init__", "words", "acquisition", "official", "zarr", "zarrtree")],
+        *[f"validation.{name}" for name in ("zarrchunks", "tiff", "tiffchain", "tiffdata", "tifffiles")],
+        *[f"conversion.{name}" for name in ("__init__", "recording", "from_zarr", "from_tiff", "from_plain")],
+        *[f"conversion.{name}" for name in ("from_ndtiff", "micromanager")],
         *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "init", "prepare", "show")],
-        *[f"cli.{name}" for name in ("watch",)],
+        *[f"cli.{name}" for name in ("watch", "trust")],
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"
@@ -85,7 +89,6 @@ FLOORS = (
                 "__init__",
                 "model",
                 "jagged",
-                "raggedness",
                 "raggedness",
                 "strategies",
                 "readers",

@@ -16,6 +16,7 @@ NAMES = [
     "Block",
     "Capabilities",
     "Channel",
+    "Check",
     "Codec",
     "CoordUpdate",
     "Cost",
@@ -37,6 +38,7 @@ NAMES = [
     "Position",
     "PositionDimension",
     "Problem",
+    "Report",
     "ScratchFormat",
     "SettingsError",
     "Stamp",
@@ -48,6 +50,7 @@ NAMES = [
     "__version__",
     "assemble",
     "compile",
+    "convert",
     "cost",
     "create_stream",
     "dims_from_standard_axes",
@@ -70,6 +73,7 @@ NAMES = [
     "save_triggers",
     "unmet",
     "useq_to_acquisition_settings",
+    "validate",
     "write",
 ]
 

@@ -24,6 +24,7 @@ from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.init import init, schema
 from ome_writers.cli.prepare import finish, prepare, redirected
+from ome_writers.cli.trust import convert, validate
 from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
@@ -50,6 +51,7 @@ _EXTRAS = {
     "yaml": "cli",
     "matplotlib": "plot",
     "PIL": "plot",
+    "ndstorage": "ndtiff",
 }
 """Library -> the extra of this package that installs it."""
 
@@ -218,11 +220,13 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 app.command(watch, sort_key=6)
 app.command(view, sort_key=6)
 app.command(preview, sort_key=6)
-app.command(bench, sort_key=7)
-app.command(prepare, sort_key=8)
-app.command(finish, sort_key=9)
+app.command(validate, sort_key=7)
+app.command(convert, sort_key=7)
+app.command(bench, sort_key=8)
+app.command(prepare, sort_key=9)
+app.command(finish, sort_key=10)
 app.command(init, sort_key=0)
-app.command(schema, sort_key=10)
+app.command(schema, sort_key=11)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -284,6 +288,6 @@ def run(arguments: Sequence[str]) -> int:
         )
     except READABLE as error:
         show.say(err, "\n".join([str(error), *getattr(error, "__notes__", ())]))
-    except KeyboardInterrupt:
-        show.say(err, "interrupted; what had come is stored")
+    except KeyboardInterrupt as error:
+        show.say(err, "\n".join(["interrupted", *getattr(error, "__notes__", ())]))
     return 1

@@ -42,7 +42,7 @@ class ZarrArrays:
         if array not in self._handles:
             if len(self._handles) >= _MOST_HANDLES:
                 del self._handles[next(iter(self._handles))]
-            self._handles[array] = _opened(self._root, self._paths[array])
+            self._handles[array] = opened_array(self._root, self._paths[array])
         return self._handles[array]
 
 
@@ -51,12 +51,20 @@ def of_run(run: Run) -> ZarrArrays:
     return ZarrArrays(run.root, [spec.path for spec in run.plan.layout.arrays])
 
 
-def _opened(root: str, path: str) -> Any:
+def opened_array(root: str, path: str) -> Any:
+    """Return an array of format 2 or 3, of which parts can be read by index.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be opened, or no library is installed that could.
+    """
     if importlib.util.find_spec("tensorstore") is not None:
         import tensorstore as ts
 
         version = "zarr3" if is_url(root) or Path(root, path, "zarr.json").exists() else "zarr"
-        return ts.open({"driver": version, "kvstore": f"{_place(root)}{path}/"}, open=True, read=True).result()
+        place = f"{_place(root)}{path}/" if path else _place(root)
+        return ts.open({"driver": version, "kvstore": place}, open=True, read=True).result()
     if importlib.util.find_spec("zarr") is not None:
         import zarr
 
