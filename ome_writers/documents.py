@@ -7,7 +7,7 @@ OME-Zarr and OME-TIFF say things stands in `ngff.py` and `omexml.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -19,6 +19,47 @@ from ome_writers.plan import Plan
 from ome_writers.records import Record
 
 Verdict = Literal["running", "complete", "stopped", "failed"]
+
+
+_LONG: Final = 8 << 20
+"""Characters above which a text is not held at once."""
+
+
+@frozen(eq=False)
+class Text:
+    """A text that is too long to be held at once: it is made anew, piece by piece, whenever it is gone through.
+
+    Examples
+    --------
+    >>> text = Text(lambda: iter(["<OME>", "</OME>"]))
+    >>> [len(piece) for piece in text], str(text)
+    ([5, 6], '<OME></OME>')
+    """
+
+    pieces: Callable[[], Iterator[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return self.pieces()
+
+    def __str__(self) -> str:
+        return "".join(self)
+
+
+def text_of(pieces: Callable[[], Iterator[str]]) -> str | Text:
+    """Return the text that pieces are; as `Text`, if it is long.
+
+    Examples
+    --------
+    >>> text_of(lambda: iter(["<OME>", "</OME>"]))
+    '<OME></OME>'
+    """
+    made, size = [], 0
+    for piece in pieces():
+        made.append(piece)
+        size += len(piece)
+        if size > _LONG:
+            return Text(pieces)
+    return "".join(made)
 
 
 @frozen
@@ -36,7 +77,8 @@ class Document:
     it."""
     kind: Literal["group", "xml", "comment", "json"]
     body: Any
-    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML text."""
+    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML; what is long and goes
+    to an OME-TIFF whose pages have their places is a `Text`."""
     blank_pages: int = 0
     """`comment`: how many pages of the fill value the file has to have behind those of its frames; they stand for
     planes that did not come."""

@@ -24,7 +24,7 @@ FLOORS = (
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
-        *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
+        *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
     ],
     ["plan_file", "place_file"],
     [

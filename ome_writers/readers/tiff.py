@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
 from ome_writers.omexml import RUN_NAMESPACE
-from ome_writers.omexml_planes import final_pages
+from ome_writers.omexml_pages import first_pages
 from ome_writers.order import Rows
 from ome_writers.pages import paging
 from ome_writers.plan import Plan
@@ -135,8 +135,10 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
 def _placed(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
     """Return the number of the page of each row, where pages were laid out before the frames came."""
     numbers = np.empty(len(rows), np.int64)
-    for mine, pages in zip(_grouped(rows["array"], len(shapes)), final_pages(plan, shapes), strict=True):
-        numbers[mine] = pages[tuple(rows["index"][mine].T)]
+    groups = _grouped(rows["array"], len(shapes))
+    for mine, first, shape in zip(groups, first_pages(plan, shapes), shapes, strict=True):
+        index = tuple(rows["index"][mine].T)
+        numbers[mine] = first + np.ravel_multi_index(index, shape[:-2]) if index else first
     return numbers
 
 

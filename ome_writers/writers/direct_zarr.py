@@ -176,7 +176,7 @@ class DirectZarr:
         spec = self._placement.file(number)
         if self._files.path(spec.key).exists():
             return False
-        self._files.make(spec.key, spec.size, self._placement.head(number), reserved=True)
+        self._files.make(spec.key, spec.size, self._placement.head(number), reserved_from=0)
         return True
 
     def _complete(self, number: int, file: int) -> None:

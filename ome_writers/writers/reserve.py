@@ -19,11 +19,11 @@ _WORTH: Final = 1 << 20
 _KINDS: Final = frozenset({"ext4", "xfs"})
 
 
-def reserve(file: int, size: int) -> None:
-    """Take room for the first `size` bytes of an open file, if that helps; what it holds and its length stay."""
-    if size >= _WORTH and (call := _call()) is not None and _kind(os.fstat(file).st_dev) in _KINDS:
+def reserve(file: int, begin: int, end: int) -> None:
+    """Take room for the bytes of an open file between two places, if that helps; what it holds and its length stay."""
+    if end - begin >= _WORTH and (call := _call()) is not None and _kind(os.fstat(file).st_dev) in _KINDS:
         # Whether it worked is no matter: on a full disk, the write will say so.
-        call(file, 1, 0, size)  # 1: the length of the file stays
+        call(file, 1, begin, end - begin)  # 1: the length of the file stays
 
 
 @cache
