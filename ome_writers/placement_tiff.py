@@ -205,6 +205,10 @@ class TiffPlacement:
         """Return where the last pixel of a file lies once its images have `shapes`."""
         return self._files[number].pixels_end(shapes)
 
+    def used(self, number: int, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+        """Yield from where to where pixels of a file lie once its images have `shapes`, in its order."""
+        return self._files[number].used(shapes)
+
     def compact(self, number: int, shapes: Sequence[tuple[int, ...]], at: int) -> Head:
         """Return directories, beginning at `at`, for the pages of a file once its images have `shapes`."""
         return self._files[number].compact(shapes, at)

@@ -268,6 +268,21 @@ class FilePages:
             ends.append(int(begin) + (cut.runs - 1) * cut.run_stride + page.sizes[-1])
         return max(ends)
 
+    def used(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+        """Yield from where to where pixels of images of these shapes lie, in the order of the file."""
+        for stretch in (stretch for block in self.blocks for stretch in block.stretches):
+            member, stride = stretch.member, self.strides[stretch.member]
+            for first in range(stretch.first, stretch.first + stretch.count, _PAGES):
+                page = np.arange(first, min(first + _PAGES, stretch.first + stretch.count))
+                here = np.ones(len(page), bool)
+                rest = page
+                # From the slowest axis on, what is left of the number of a page counts on along the others.
+                for step, size in sorted(zip(self.steps[member], shapes[member][:-2], strict=True), reverse=True):
+                    index, rest = np.divmod(rest, step)
+                    here &= index < size
+                edges = np.flatnonzero(np.diff(here, prepend=False, append=False)).reshape(-1, 2)
+                yield from map(tuple, (stretch.origin + (edges + first - stretch.first) * stride).tolist())
+
     def compact(self, shapes: Sequence[tuple[int, ...]], at: int) -> Head:
         """Yield directories for images of these shapes, one after the other, in storage order; they begin at `at`."""
         end = at + self.compact_bytes(shapes)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ome_writers.cuts import Cut
 from ome_writers.layout import ArraySpec
-from ome_writers.placement_zarr import place_zarr
+from ome_writers.placement_zarr import place_zarr, without_chunks
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
 from ome_writers.writers.ahead import Ahead
@@ -185,14 +185,16 @@ class DirectZarr:
         if size >= self._placement.file(number).size:
             return
         for at, index in self._placement.head(number):
+            # Where the index stood before is the place of pixels again. Nobody may take it for pixels meanwhile.
+            before = size - len(index)
+            end = min(size, at)
             try:
-                put(file, index, at)
+                put(file, without_chunks(index, before, end), at)
             except OSError:
                 os.ftruncate(file, size)
                 raise
-            # Where the index stood before is the place of pixels again.
-            before = size - len(index)
-            blank(file, min(len(index), at - before), before)
+            blank(file, end - before, before)
+            put(file, index, at)
 
     def _key(self, number: int) -> str:
         key = self._keys.get(number)

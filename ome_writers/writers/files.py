@@ -46,7 +46,11 @@ def put_in_place(source: Path, target: Path) -> None:
             time.sleep(seconds)
         else:
             return
-    source.replace(target)
+    try:
+        source.replace(target)
+    except PermissionError as error:
+        message = "it cannot be replaced; if another program has it open, close it there"
+        raise PermissionError(error.errno, f"{message} ({error.strerror})", str(target)) from error
 
 
 def sync_file(path: Path) -> None:

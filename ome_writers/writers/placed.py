@@ -19,7 +19,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from ome_writers.writers.files import put_in_place, sync_file, sync_folder
-from ome_writers.writers.reserve import reserve
+from ome_writers.writers.reserve import lengthen, reserve
 
 POSITIONED = hasattr(os, "pwrite")
 """Whether the system can write at a place without moving to it."""
@@ -159,7 +159,7 @@ class PlacedFiles:
                 file = os.open(beside, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             try:
                 if size:
-                    os.ftruncate(file, size)
+                    lengthen(file, size)
                     if reserved_from is not None:
                         reserve(file, reserved_from, size)
                 for at, data in head:

@@ -6,7 +6,7 @@
 3. A block of pages is written behind the end of a file, and then the last directory before it points to it.
 4. At the end the directories that no one refers to are cut off, and what was reserved and not used. If the pages that
    are left do not lie in the order of the images, the file gets new directories, in which they do; one write of 8 bytes
-   brings these and their OME-XML into force.
+   brings these and their OME-XML into force. Then the room between the pixels that are left is given back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ome_writers.documents import Text
 from ome_writers.placement_tiff import TiffPlacement
 from ome_writers.tiffpages import HEADER, description_at
 from ome_writers.writers.placed import Pieces, PlacedFiles, get, put
-from ome_writers.writers.reserve import reserve
+from ome_writers.writers.reserve import lengthen, release, reserve
 
 Shapes = Sequence[tuple[int, ...]]
 Said = bytes | Text
@@ -172,7 +172,7 @@ class TiffFiles:
             for at, data in placement.head(number, file.blocks):
                 put(opened, data, at)
             if os.fstat(opened).st_size < end:
-                os.ftruncate(opened, end)
+                lengthen(opened, end)
                 if len(self._keys) <= _FEW:
                     reserve(opened, placement.room(number)[0], end)
             at, table = placement.link(number, file.blocks)
@@ -231,6 +231,10 @@ class TiffFiles:
         if end + size + file.count + _SLACK < file.directory:
             self._give(file, text, shapes, end)
         self._cut(file)
+        at = len(HEADER)
+        for begin, stop in self._placement.used(file.number, shapes):
+            release(self.open(file.number), at, begin)
+            at = stop
 
     def _give(self, file: _Standing, text: Said, shapes: Shapes, begin: int) -> None:
         """Give a file other directories, and an OME-XML behind them."""
@@ -289,7 +293,7 @@ class TiffFiles:
         if file.text in behind:
             self._move_text(file, _even(max(planned, size)))
         if os.fstat(opened).st_size < planned:
-            os.ftruncate(opened, planned)
+            lengthen(opened, planned)
         words = [(description_at(placement.page(number)), struct.pack("<QQ", file.count, file.text))]
         words += [(at, struct.pack("<Q", to)) for at, to in (placement.link(number, k) for k in range(1, file.blocks))]
         for at, data in chain.from_iterable(placement.head(number, block) for block in range(file.blocks)):
