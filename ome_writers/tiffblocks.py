@@ -270,10 +270,15 @@ class FilePages:
 
     def used(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
         """Yield from where to where pixels of images of these shapes lie, in the order of the file."""
+        ends = [
+            sum((size - 1) * step for size, step in zip(shape[:-2], steps, strict=True)) + 1
+            for shape, steps in zip(shapes, self.steps, strict=True)
+        ]
         for stretch in (stretch for block in self.blocks for stretch in block.stretches):
             member, stride = stretch.member, self.strides[stretch.member]
-            for first in range(stretch.first, stretch.first + stretch.count, _PAGES):
-                page = np.arange(first, min(first + _PAGES, stretch.first + stretch.count))
+            stop = min(stretch.first + stretch.count, ends[member])
+            for first in range(stretch.first, stop, _PAGES):
+                page = np.arange(first, min(first + _PAGES, stop))
                 here = np.ones(len(page), bool)
                 rest = page
                 # From the slowest axis on, what is left of the number of a page counts on along the others.
