@@ -186,13 +186,12 @@ def annotate(
 
 
 def structured(annotations: Annotations) -> Iterator[str]:
-    """Yield all annotations."""
-    if annotations:
-        yield "<StructuredAnnotations>"
-        every = iter(annotations.items())
-        while some := list(islice(every, TOGETHER)):
-            yield "".join([f'<MapAnnotation ID="Annotation:{number}"{text}</MapAnnotation>' for text, number in some])
-        yield "</StructuredAnnotations>"
+    """Yield all annotations; there is at least one."""
+    yield "<StructuredAnnotations>"
+    every = iter(annotations.items())
+    while some := list(islice(every, TOGETHER)):
+        yield "".join([f'<MapAnnotation ID="Annotation:{number}"{text}</MapAnnotation>' for text, number in some])
+    yield "</StructuredAnnotations>"
 
 
 def map_text(value: JSON) -> str:

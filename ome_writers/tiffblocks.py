@@ -74,11 +74,6 @@ class FilePages:
     """Rounds of the endless axis in the shortest block."""
 
     @cached_property
-    def endless(self) -> int | None:
-        """Which axis has no end."""
-        return next((axis for axis, size in enumerate(self.specs[0].shape) if size is None), None)
-
-    @cached_property
     def inner(self) -> list[int]:
         """Pages of each image in a round of the endless axis, or all of them."""
         return [prod(size for size in spec.shape[:-2] if size is not None) for spec in self.specs]
@@ -229,14 +224,15 @@ class FilePages:
         if page == 0:
             return len(HEADER) + self.kinds[0][0].next_at(first=True)
         block = self.blocks[bisect_right(self._afters, page)]
-        at = block.table
+        before = bisect_right([stretch.number for stretch in block.stretches], page) - 1
+        parts = [(stretch.member, stretch.first, stretch.count) for stretch in block.stretches[:before]]
+        stretch = block.stretches[before]
         # The first directory of the file does not stand in the table.
-        for number, stretch in ((max(stretch.number, 1), stretch) for stretch in block.stretches):
-            kind, after = self.kinds[stretch.member][0], stretch.number + stretch.count
-            if page < after:
-                break
-            at += (after - number) * kind.directory_bytes
-        return at + (page - number) * kind.directory_bytes + kind.next_at(first=False)
+        first = block.stretches[0].number == 0
+        at = block.table + (self._table_bytes(parts, block.stretches[0].number) if parts else 0)
+        kind = self.kinds[stretch.member][0]
+        place = page - stretch.number - (first and before == 0)
+        return at + place * kind.directory_bytes + kind.next_at(first=False)
 
     @cached_property
     def _afters(self) -> list[int]:

@@ -174,7 +174,7 @@ class TiffFiles:
             if os.fstat(opened).st_size < end:
                 lengthen(opened, end)
                 if len(self._keys) <= _FEW:
-                    reserve(opened, placement.room(number)[0], end)
+                    reserve(opened, file.end, end)
             at, table = placement.link(number, file.blocks)
             put(opened, struct.pack("<Q", table), at)
             file.blocks, file.end = file.blocks + 1, end
