@@ -25,7 +25,7 @@ from ome_writers.writer import Block, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_file, sync_folder
 from ome_writers.writers.placed import get, put, put_all
 from ome_writers.writers.tifffiles import Said, TiffFiles
-from ome_writers.writers.zarrtree import ranges
+from ome_writers.writers.zarrtree import Shape, frame_by_frame
 
 _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
@@ -181,16 +181,14 @@ class DirectTiff:
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, zeros where nothing came yet."""
-        where = ranges(selection, self._shapes[array])
-        lead = [range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in where[:-2]]
         frames = self._frames[array]
-        sample = np.empty(frames.shape, frames.dtype)[where[-2:]]
-        out = np.zeros((*map(len, lead), *sample.shape), frames.dtype)
         self._last = -1, -1
-        for place in np.ndindex(*map(len, lead)):
-            number, offset = self._placement.at(array, [part[i] for part, i in zip(lead, place, strict=True)])
-            out[place] = _read(self._files.open(number), offset, frames)[where[-2:]]
-        return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
+
+        def frame(index: Shape) -> NDArray[Any]:
+            number, offset = self._placement.at(array, index)
+            return _read(self._files.open(number), offset, frames)
+
+        return frame_by_frame(selection, self._shapes[array], frames.dtype, frame)
 
     # ── documents ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -29,7 +29,7 @@ from ome_writers.writers.ahead import Ahead
 from ome_writers.writers.files import sync_tree
 from ome_writers.writers.placed import PlacedFiles, blank, get, put, put_all
 from ome_writers.writers.zarrfolder import ZarrFolder
-from ome_writers.writers.zarrtree import Shape, filled_up, grid, ranges
+from ome_writers.writers.zarrtree import Shape, filled_up, frame_by_frame, grid
 
 _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
@@ -229,18 +229,11 @@ class DirectZarr:
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, zeros where nothing came yet."""
-        where = ranges(selection, self._folder.shapes[array])
-        lead = [range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in where[:-2]]
-        frame = np.empty(tuple(size or 1 for size in self._frames[array].spec.shape[-2:]), self._frames[array].dtype)
-        sample = frame[where[-2:]]
-        out = np.zeros((*map(len, lead), *sample.shape), frame.dtype)
-        for place in np.ndindex(*map(len, lead)):
-            self._read(array, tuple(part[i] for part, i in zip(lead, place, strict=True)), frame)
-            out[place] = sample
-        return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
+        shape, dtype = self._folder.shapes[array], self._frames[array].dtype
+        return frame_by_frame(selection, shape, dtype, lambda index: self._frame(array, index))
 
-    def _read(self, array: int, index: Shape, out: NDArray[Any]) -> None:
-        """Read the frame at an index into `out`."""
+    def _frame(self, array: int, index: Shape) -> NDArray[Any]:
+        """Return the frame at an index, with all of its last tiles."""
         frames = self._frames[array]
         cut, (file, offset) = frames.cut, self._placement.at(array, index)
         tiles = np.zeros((prod(cut.parts), *cut.tiles, *cut.tile), frames.dtype)
@@ -256,7 +249,7 @@ class DirectZarr:
                 tile.reshape(-1)[: len(data) // tile.itemsize] = np.frombuffer(data, frames.dtype)
         (rows, columns), (down, across), (height, width) = cut.parts, cut.tiles, cut.tile
         grid = tiles.reshape(rows, columns, down, across, height, width).transpose(0, 2, 4, 1, 3, 5)
-        out[...] = grid.reshape(rows * down * height, columns * across * width)[: out.shape[0], : out.shape[1]]
+        return grid.reshape(rows * down * height, columns * across * width)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
