@@ -168,10 +168,10 @@ def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Seque
     return scratch_documents(plan, outcome)
 
 
-_MOST_PLANES: Final = 300_000
-"""Documents of so many planes are not made only to see how long they are."""
-_PLANE_BYTES: Final = 190
-"""Bytes of OME-XML for a plane in a set of files."""
+_MOST_PLANES: Final = 50_000
+"""Documents of more planes are not made only to see how long they are."""
+_SAMPLE: Final = 1000
+"""Planes that tell how long such documents are."""
 
 
 def document_bytes(plan: Plan) -> int:
@@ -192,9 +192,12 @@ def document_bytes(plan: Plan) -> int:
     """
     files = len(plan.layout.files)
     told = files if getattr(plan.settings.format, "multi_file_metadata", None) == "redundant" else 1
-    if (plan.frames or 0) > _MOST_PLANES:
-        return told * (plan.frames or 0) * _PLANE_BYTES
     stamp = Stamp(datetime(2000, 1, 1, tzinfo=UTC), (f"{0:032}0000",) * (files + 1))
+    if (plan.frames or 0) > _MOST_PLANES:
+        outcomes = (Outcome(verdict="stopped", cursor=times * _SAMPLE, placed=True) for times in (1, 2))
+        # The first tells of all images.
+        few, more = (len(documents(plan, stamp, outcome)[0].body.encode()) for outcome in outcomes)
+        return told * (plan.frames or 0) * (more - few) // _SAMPLE
     # While the run lasts, each file of such a set tells of itself only.
     each = documents(plan, stamp, Outcome(placed=True))
     return told * sum(len(document.body.encode()) for document in each)

@@ -96,6 +96,12 @@ def test_what_the_documents_will_take_is_known_before() -> None:
         assert true / 1.3 < document_bytes(plan) < true * 1.3
     many = plan_of({"p": [f"{k:04}" for k in range(40)], "t": 4000, "c": 2})
     assert 0.5 < document_bytes(many) / (40 * 320_000 * 180) < 2
+    for interval in (None, 0.5):
+        dims = [ow.Dimension(name="t", count=60_000, scale=interval, unit="second")]
+        single = plan_of({}, dimensions=[*dims, *ow.dims_from_standard_axes({"y": 3, "x": 4})])
+        (end,) = ow.documents(single, STAMP, ow.Outcome(verdict="complete", cursor=60_000, placed=True))
+        true = len(str(end.body).encode())
+        assert true / 1.3 < document_bytes(single) < true * 1.3
 
 
 def test_the_plan_command_says_how_much_metadata_there_will_be() -> None:
