@@ -28,6 +28,7 @@ FLOORS = (
     ],
     ["plan_file", "place_file"],
     [
+        *["lifetime", "lock", "ownership"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "__init__"],
         "writers.ring",

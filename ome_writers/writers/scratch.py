@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-import weakref
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.formats import ScratchFormat
+from ome_writers.lifetime import finalize
 from ome_writers.manifest import NOTES, file_axes, file_name, noted
 from ome_writers.plan import Plan
 from ome_writers.records import Record
@@ -77,7 +77,7 @@ class ScratchWriter:
         OSError
             If they exceed it, and the disk of temporary files has no room for them.
         """
-        if attach and (self._shapes or not root):
+        if attach and (not root or (self._shapes and self.folder == Path(root))):
             return
         spec, format_ = plan.layout.arrays[0], plan.settings.format
         self._format = format_ if isinstance(format_, ScratchFormat) else ScratchFormat()
@@ -189,7 +189,7 @@ class ScratchWriter:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        weakref.finalize(self, _discard, folder, store)
+        finalize(self, _discard, folder, store)
 
     def _move_to(self, folder: Path) -> FiledFrames:
         """Make the files, and put into them what is in memory."""
