@@ -48,7 +48,8 @@ class Room:
             return
         self.path.rename(self._aside)
         try:
-            self.at.rename(self.path)
+            if os.path.lexists(self.at):  # some files come with their first page only
+                self.at.rename(self.path)
         except BaseException:
             self._aside.rename(self.path)
             raise

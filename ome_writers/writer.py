@@ -271,7 +271,7 @@ def grows_in_steps(plan: Plan, capabilities: Capabilities) -> bool:
     """
     if None not in plan.layout.arrays[0].shape or not capabilities.persistent:
         return False
-    return plan.settings.format.name == "ome-zarr" or capabilities.positioned
+    return plan.settings.format.name != "scratch"
 
 
 def nesting(plan: Plan) -> tuple[int, ...]:

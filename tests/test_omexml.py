@@ -360,12 +360,13 @@ def test_in_one_file_pages_run_on_through_all_images():
     assert all(block.uuid is None for image in (first, second) for block in image.pixels.tiff_data_blocks)
 
 
-def test_while_it_runs_everything_planned_is_there_and_of_no_end_one_block():
+def test_while_it_runs_everything_planned_is_there_and_of_no_end_as_much_as_is_announced():
     plan = planned({"t": None, "p": ["a", "b"], "c": 2})
     ome = read(plan)
     assert annotations(ome, "ome-writers/run")["verdict"] == "running"
+    announced = [(2 * t + c, t, c) for t in range(4096) for c in range(2)]
     assert [(image.pixels.size_t, [block[:3] for block in blocks(image)]) for image in ome.images] == [
-        (1, [(0, 0, 0), (1, 0, 1)])
+        (4096, announced)
     ] * 2
     later = read(plan, Outcome(verdict="complete", cursor=6))
     assert [image.pixels.size_t for image in later.images] == [2, 1]
