@@ -175,11 +175,11 @@ def _why_no_set(entries: Sequence[Path]) -> str | None:
     strange = [
         entry.name
         for entry in entries
-        if entry.is_symlink() or not entry.is_file() or not (_is_companion(entry.name) or _is_ome_tiff(entry))
+        if entry.is_symlink() or not entry.is_file() or not (_is_companion(entry) or _is_ome_tiff(entry))
     ]
     if strange:
         return f"it is a folder that holds other things, such as {min(strange)!r}"
-    files = [entry for entry in entries if not _is_companion(entry.name)]
+    files = [entry for entry in entries if not _is_companion(entry)]
     matches = [_OF_SET.fullmatch(entry.name) for entry in files]
     if len({match[1] if match else None for match in matches}) <= 1 and all(matches):
         return None
@@ -189,15 +189,21 @@ def _why_no_set(entries: Sequence[Path]) -> str | None:
     return f"it is a folder with files that are no parts of one dataset, such as {min(others)!r}" if others else None
 
 
-def _is_companion(name: str) -> bool:
-    return name.lower().endswith("companion.ome")
+def _is_companion(path: Path) -> bool:
+    """Return whether a file is an OME-XML by itself."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    return head.lstrip(b"\xef\xbb\xbf").lstrip().startswith(b"<") and b"<OME" in head
 
 
 def _text(path: Path) -> bytes:
     """Return the OME-XML of a file, or much of it."""
     try:
         with path.open("rb") as file:
-            return file.read(_MOST_TEXT) if _is_companion(path.name) else _description(file, _MOST_TEXT)
+            return file.read(_MOST_TEXT) if _is_companion(path) else _description(file, _MOST_TEXT)
     except (OSError, ValueError, struct.error):  # `ValueError`: a place that no file has
         return b""
 

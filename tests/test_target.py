@@ -27,6 +27,9 @@ def make_zarr(path: Path, attributes: dict[str, object]) -> Path:
 def make_folder(path: Path, names: list[str]) -> Path:
     path.mkdir()
     for name in names:
+        if name.endswith("companion.ome"):
+            (path / name).write_text('<?xml version="1.0"?><OME/>')
+            continue
         described = "<OME/>" if ".ome." in name.lower() else None
         tifffile.imwrite(path / name, np.zeros((4, 4), "u1"), description=described, metadata=None)
     return path
