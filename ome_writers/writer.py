@@ -100,6 +100,8 @@ class Capabilities:
     """How to get codecs that it could do, and that are not installed."""
     in_flight_bytes: int = 0
     """The most bytes that it holds on to after `write` has returned."""
+    live: bool = True
+    """Whether other programs can read the dataset at every moment of the run, and after the process was killed."""
     may_hang: bool = False
     """Whether the library underneath may never return when a disk fails. `"auto"` takes no such writer."""
 

@@ -76,6 +76,7 @@ class AcquireZarrWriter:
         in_flight_bytes=256 * 2**20,
         append_only=True,
         urls=False,
+        live=False,
         may_hang=True,
     )
 
