@@ -63,7 +63,7 @@ def _ome_xml(file: Path, xml: str | None) -> str | None:
     """Return the OME-XML that describes the pixels of `file`, which may stand in another file."""
     if not (xml and (elsewhere := _BINARY_ONLY.search(xml))):
         return xml
-    other = file.parent / elsewhere[1]
+    other = file.parent / Path(elsewhere[1]).name  # beside it, whatever it says
     if not other.is_file():
         raise NotADataset(f"{file}: its metadata should stand in {elsewhere[1]!r}, which is missing")
     if not other.name.lower().endswith((".tif", ".tiff")):

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.cube import Cube, Rectangle, cube_from
@@ -64,7 +65,9 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
         paths = [folder / Path(str(name)).name for name in said["files"]]
         cube = cube_from(said, shapes, dtype)
         store = FiledFrames(paths, shapes[0][-2:], dtype, writes=False)
-        fits = sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
+        if np.dtype(dtype).kind not in "biufc" or min(map(min, shapes)) < 0:
+            raise ValueError(f"arrays of {dtype} in the shapes {shapes[:3]}")
+        fits = all(len(shape) == len(axes) for shape in shapes) and sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
     if not fits:
@@ -78,6 +81,10 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
             for array, shape in enumerate(shapes)
         ]
         cube = cube_from(said, shapes, dtype)
+    for path, shape in zip(paths, shapes, strict=True):
+        # What a manifest claims takes no memory before it is known to be there.
+        if prod(shape) * store.dtype.itemsize > (there := path.stat().st_size):
+            raise ValueError(f"{path}: is shorter than {MANIFEST} says: {there} bytes for {shape} {dtype}")
     return cube, ScratchArrays(store, shapes, axes)
 
 
@@ -102,8 +109,11 @@ def frame_metadata(folder: Path) -> list[Record]:
     >>> frame_metadata(Path("cells"))
     [{'exposure_time': 0.01, 'frame': 0, 'array': 0, 'storage_index': [0]}]
     """
-    said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
-    # Until the run has ended the manifest has none; that of 0.3 never has any.
-    if said.get("verdict", "running") == "running":
-        return read_notes(notes.read_bytes()) if notes.exists() else []
-    return list(said["frame_metadata"])
+    try:
+        said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
+        # Until the run has ended the manifest has none; that of 0.3 never has any.
+        if said.get("verdict", "running") == "running":
+            return read_notes(notes.read_bytes()) if notes.exists() else []
+        return list(said["frame_metadata"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
