@@ -130,10 +130,10 @@ class ScratchWriter:
             return
         if self._notes is None:
             self._notes = io.FileIO(self.folder / NOTES, "ab")
-        line = noted(frame, array, index, record)
+        rest = memoryview(noted(frame, array, index, record))
         # Not through a buffer: when this returns, the operating system has it.
-        if self._notes.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), NOTES)
+        while rest.nbytes:
+            rest = rest[self._notes.write(rest) :]
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return a copy of what is stored."""

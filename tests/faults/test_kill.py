@@ -77,23 +77,17 @@ def test_an_interrupt_leaves_a_whole_dataset_and_says_what_it_holds(tmp_path: Pa
     assert set(range(taken)) <= set(case.there())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @ONE_EACH
-def test_a_forked_child_never_touches_the_data_of_its_parent(tmp_path: Path, way: Way) -> None:
-    case = Case(way=way.name, folder=str(tmp_path), t=10, p=2, c=1, frames=20, chunks={"t": 3}, fork=8)
+def test_an_interpreter_ends_with_an_open_stream_and_a_child_that_was_forked_off(tmp_path: Path, way: Way) -> None:
+    """The child never touches the data of its parent; the parent stores what it holds."""
+    fork = 8 if hasattr(os, "fork") else None
+    case = Case(
+        way=way.name, folder=str(tmp_path), t=10, p=2, c=1, frames=15, chunks={"t": 3}, fork=fork, then="leave"
+    )
     with running(case) as process:
         said, _ = process.communicate(timeout=60)
-    assert f"child {7 << 8}" in said.splitlines()
-    assert said.splitlines()[-1] == "outcome complete 20"
-    assert case.there() == list(range(20))
-
-
-@ONE_EACH
-def test_an_interpreter_ends_with_an_open_stream(tmp_path: Path, way: Way) -> None:
-    case = Case(way=way.name, folder=str(tmp_path), t=10, p=2, c=1, frames=15, chunks={"t": 3}, then="leave")
-    with running(case) as process:
-        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
+    assert fork is None or f"child {7 << 8}" in said.splitlines()
     assert case.there() == list(range(15))
 
 
@@ -116,7 +110,7 @@ def test_what_is_killed_while_it_compresses(tmp_path: Path) -> None:
 
 def test_the_program_finds_its_own_faults(tmp_path: Path) -> None:
     """A frame that another program changed is seen."""
-    case = Case(way="direct-zarr", folder=str(tmp_path), t=3, frames=3)
+    case = Case(way="direct-zarr", folder=str(tmp_path), t=3, frames=3, y=32, x=32)
     with running(case) as process:
         process.communicate(timeout=60)
     assert case.there() == [0, 1, 2]
