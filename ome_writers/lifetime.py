@@ -3,8 +3,8 @@
 1. At the end of the interpreter, runs are closed while threads can still be started, which many libraries need to
    store what they hold.
 2. A forked child has all objects of its parent, and shares its open files. So it disowns every run as its first act,
-   and never lets go of what writes them, since libraries store things when they are let go of. Before the fork, they come
-   to rest: a child in which a thread is missing in the middle of its work may never end.
+   and never lets go of what writes them, since libraries store things when they are let go of. Before the fork, runs
+   come to rest: a child in which a thread is missing in the middle of its work may never end.
 """
 
 from __future__ import annotations

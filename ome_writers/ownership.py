@@ -50,10 +50,8 @@ def why_not_dataset(path: Path) -> str | None:
     """Return why what stands at `path` does not look like the work of an OME writer, `None` if it does."""
     if path.is_symlink():
         return "it is a symbolic link"
-    if path.is_file():
-        return None if _is_ome_tiff(path) else "it is a file, but no OME-TIFF"
     if not path.is_dir():
-        return "it is neither a file nor a folder"
+        return None if path.is_file() and _is_ome_tiff(path) else "it is a file, but no OME-TIFF"
     entries = sorted(path.iterdir())
     if not entries or _is_scratch(path, entries):
         return None
@@ -137,7 +135,11 @@ def _strange_in_group(group: Path, here: PurePosixPath, named: Sequence[str]) ->
     for entry in sorted(group.iterdir()):
         name = entry.name
         if not entry.is_dir() or entry.is_symlink():
-            known = name in _DOCUMENTS or _LEFT_BEHIND.fullmatch(name) or here / name == PurePosixPath("OME/METADATA.ome.xml")
+            known = (
+                name in _DOCUMENTS
+                or _LEFT_BEHIND.fullmatch(name)
+                or here / name == PurePosixPath("OME/METADATA.ome.xml")
+            )
             if not known:
                 yield here / name
             continue

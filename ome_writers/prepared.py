@@ -23,6 +23,7 @@ from ome_writers.cuts import FileSpec
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.files import save_plan
+from ome_writers.lock import Lock
 from ome_writers.order import Rows
 from ome_writers.place_file import (
     Prepared,
@@ -32,7 +33,6 @@ from ome_writers.place_file import (
     prepared_to_json,
     table_head,
 )
-from ome_writers.lock import Lock
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
 from ome_writers.space import require_space

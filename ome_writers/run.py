@@ -141,7 +141,7 @@ class Run(RunState):
             finally:
                 self.skipped.append(range(first, self.cursor))
 
-    def close(self, error: BaseException | None = None) -> Outcome:
+    def close(self, error: BaseException | None = None) -> Outcome:  # noqa: C901 - each step has an error of its own
         """Drain, shrink the arrays to what came, and write the final documents; `error` is what ended the run early."""
         with self.lock:
             if self.outcome is not None:

@@ -206,11 +206,14 @@ def _tiff(path: Path) -> Frames:
     return _joined(str(path), parts)
 
 
-class _Ranges(list[range]):
+class _Ranges:
     """Numbers, as stretches: few words can stand for more of them than fit into any memory."""
 
+    def __init__(self, stretches: list[range]) -> None:
+        self._stretches = stretches
+
     def __contains__(self, number: object) -> bool:
-        return any(number in stretch for stretch in self)
+        return any(number in stretch for stretch in self._stretches)
 
 
 def _blank_pages(xml: str | None) -> dict[int, Container[int]]:

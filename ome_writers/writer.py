@@ -119,8 +119,8 @@ class Writer(Protocol):
 
     Three more members are used if a writer has them. `lost` (a sequence, asked for after an error): the numbers of the
     frames that `write` took and that could not be stored. `note(frame, array, index, record)`: called with the metadata
-    of each frame that has some, once `write` has its pixels. `rest()`: called before the process is forked; returns when
-    no thread of a library is at work, since a child that inherits a half-done piece of work may never end.
+    of each frame that has some, once `write` has its pixels. `rest()`: called before the process is forked; returns
+    when no thread of a library is at work, since a child that inherits a half-done piece of work may never end.
 
     Examples
     --------

@@ -12,7 +12,6 @@ import tifffile
 from ome_writers.ownership import why_not_dataset
 from ome_writers.target import room_at
 
-
 IMAGE: dict[str, object] = {"ome": {"version": "0.5", "multiscales": [{"datasets": [{"path": "0"}]}]}}
 
 
@@ -49,7 +48,8 @@ class TestWhatIsADataset:
             tifffile.imwrite(tmp_path / name, np.zeros((4, 4), "u1"), ome=True, **options)
             assert why_not_dataset(tmp_path / name) is None
         assert (
-            why_not_dataset(make_folder(tmp_path / "set", ["s_p000.ome.tiff", "s_p001.OME.TIFF", "s.companion.ome"])) is None
+            why_not_dataset(make_folder(tmp_path / "set", ["s_p000.ome.tiff", "s_p001.OME.TIFF", "s.companion.ome"]))
+            is None
         )
 
     def test_an_empty_folder_holds_nothing_to_lose(self, tmp_path: Path) -> None:

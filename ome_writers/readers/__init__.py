@@ -9,8 +9,15 @@ from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST
 
-
-_MALFORMED: Final = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration, SyntaxError)
+_MALFORMED: Final = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    StopIteration,
+    SyntaxError,
+)
 """What reading raises where a document is not what it should be; `SyntaxError`: of XML."""
 
 

@@ -65,9 +65,13 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
         paths = [folder / Path(str(name)).name for name in said["files"]]
         cube = cube_from(said, shapes, dtype)
         store = FiledFrames(paths, shapes[0][-2:], dtype, writes=False)
-        if np.dtype(dtype).kind not in "biufc" or min(map(min, shapes)) < 0:
-            raise ValueError(f"arrays of {dtype} in the shapes {shapes[:3]}")
-        fits = all(len(shape) == len(axes) for shape in shapes) and sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
+        fits = (
+            np.dtype(dtype).kind in "biufc"
+            and min(map(min, shapes)) >= 0
+            and all(len(shape) == len(axes) for shape in shapes)
+            and sorted(axes) == list(range(len(shapes[0])))
+            and len(paths) == len(shapes)
+        )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
     if not fits:

@@ -1,7 +1,7 @@
 """Given a way to store an acquisition, this puts it through a program that is to be killed, and looks at what is left.
 
-`python -m ome_writers.testing.faults '{"way": "direct-zarr", …}'` is the program: it writes frames and says `acknowledged
-n` after each. What `sent` says a frame holds, and `Case.place` where it lies, are plain numpy and nested loops.
+`python -m ome_writers.testing.faults '{"way": "direct-zarr", …}'` is the program: it writes frames and says
+`acknowledged n` after each. What `sent` says a frame holds, and `Case.place` where it lies, are plain numpy and loops.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np

@@ -222,17 +222,20 @@ class AcquireZarrWriter:
 
     def _end(self) -> None:
         """End the engine, which leaves documents of its own; if that fails, put back those that stood before."""
-        stream, self._stream, self._startable = self._stream, None, False
-        if stream is None:
+        held, self._stream, self._startable = [self._stream], None, False
+        if held[0] is None:
             return
         faults: list[Exception] = []
         left_alone = threading.Event()
 
         def end() -> None:
             try:
-                stream.close()
+                held[0].close()  # type: ignore[union-attr] # looked at above
             except RuntimeError as error:
-                faults.append(error)
+                # Its traceback would keep the engine alive, which writes to its files once more when it is let go of.
+                faults.append(error.with_traceback(None))
+            finally:
+                held.clear()
             if left_alone.is_set():
                 with contextlib.suppress(OSError):
                     self._publish()

@@ -20,6 +20,7 @@ _WORTH: Final = 1 << 20
 """Bytes of a file from which on it gains anything."""
 _KINDS: Final = frozenset({"ext4", "xfs"})
 
+
 def reserve(file: int, size: int) -> None:
     """Take room for the first `size` bytes of an open file, if that helps; what it holds and its length stay."""
     if size >= _WORTH and not WAITS.get() and (call := _call()) is not None and _kind(os.fstat(file).st_dev) in _KINDS:

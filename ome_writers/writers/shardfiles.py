@@ -30,6 +30,11 @@ _ABSENT: Final = 2**64 - 1
 
 def is_whole(path: Path, chunks: int) -> bool:
     """Return whether a file is a whole shard of so many chunks."""
+    return _places(path, chunks) is not None
+
+
+def _places(path: Path, chunks: int) -> list[tuple[int, int]] | None:
+    """Return offset and size of the chunks in a shard, `None` if it is not whole."""
     length = 16 * chunks + 4
     try:
         size = path.stat().st_size
@@ -37,12 +42,32 @@ def is_whole(path: Path, chunks: int) -> bool:
             file.seek(-length, os.SEEK_END)
             tail = file.read(length)
     except OSError:  # also: there are not so many bytes
-        return False
+        return None
     entries, checksum = tail[:-4], int.from_bytes(tail[-4:], "little")
     places = np.frombuffer(entries, "<u8").reshape(-1, 2)
     there = places[(places != _ABSENT).any(axis=1)]
     fits = (there <= size).all() and (there.sum(axis=1) <= size).all()
-    return bool(fits) and crc32c(entries) == checksum
+    return [(offset, count) for offset, count in there.tolist()] if fits and crc32c(entries) == checksum else None
+
+
+def holds_all(path: Path, chunks: int) -> bool:
+    """Return whether a shard is whole, and all that its index names was written.
+
+    An engine may write an index although chunks before it failed: they are absent, or where they should be are zeros. A
+    blank chunk that came counts as lost then, which on a disk that has failed is the lesser fault.
+    """
+    places = _places(path, chunks)
+    if places is None or len(places) < chunks:
+        return False
+    try:
+        with path.open("rb") as file:
+            for offset, count in places:
+                file.seek(offset)
+                if not any(file.read(count)):
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def remove_torn(folder: Path, spec: ArraySpec) -> None:
@@ -58,7 +83,7 @@ def remove_torn(folder: Path, spec: ArraySpec) -> None:
 def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int) -> list[int]:
     """Return the frames, up to number `last`, that do not lie in whole shards. Costs all rows up to there."""
     lost: list[int] = []
-    whole = cache(is_whole)
+    whole = cache(holds_all)
     start, came = 0, True
     while came and start != plan.frames:
         stop = start + _STRETCH if plan.frames is None else min(start + _STRETCH, plan.frames)

@@ -48,7 +48,7 @@ def held_back(case: Case) -> int:
 @EVERY
 @pytest.mark.parametrize("attempt", range(TIMES))
 def test_killed_at_any_moment(tmp_path: Path, way: Way, attempt: int) -> None:
-    chance = random.Random(f"{way.name} {attempt}")
+    chance = random.Random(f"{way.name} {attempt}")  # noqa: S311 - any moment will do
     layout = LAYOUTS[(STORED.index(way) + attempt) % len(LAYOUTS)]
     case = Case(way=way.name, folder=str(tmp_path), then="wait", **layout)
     with running(case) as process:
@@ -81,9 +81,7 @@ def test_an_interrupt_leaves_a_whole_dataset_and_says_what_it_holds(tmp_path: Pa
 def test_an_interpreter_ends_with_an_open_stream_and_a_child_that_was_forked_off(tmp_path: Path, way: Way) -> None:
     """The child never touches the data of its parent; the parent stores what it holds."""
     fork = 8 if hasattr(os, "fork") else None
-    case = Case(
-        way=way.name, folder=str(tmp_path), t=10, p=2, c=1, frames=15, chunks={"t": 3}, fork=fork, then="leave"
-    )
+    case = Case(way=way.name, folder=str(tmp_path), t=10, p=2, c=1, frames=15, chunks={"t": 3}, fork=fork, then="leave")
     with running(case) as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said

@@ -1,4 +1,4 @@
-"""Disks that fail, are interrupted or write half at the n-th write: what is said to be there is there, and `close` ends.
+"""Disks that fail, are interrupted or write half at the n-th write: what is said to be there is, and `close` ends.
 
 A library that is loaded before that of the system stands in for the disk.
 """

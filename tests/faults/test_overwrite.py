@@ -1,4 +1,4 @@
-"""What `overwrite=True` deletes: what an OME writer made and nobody is writing, once the new dataset stands, and no more."""
+"""What `overwrite=True` deletes: what an OME writer made and nobody writes, once the new dataset stands; no more."""
 
 from __future__ import annotations
 
@@ -64,7 +64,6 @@ def test_a_new_dataset_takes_the_place_of_an_old_one(tmp_path: Path, way: Way, m
         (tmp_path / Path(stream.outcome.root).name).rename(tmp_path.parent / f"{tmp_path.name}-{first}")
 
 
-
 @ONE_EACH
 def test_the_old_dataset_stays_whole_if_the_new_one_cannot_be_made(tmp_path: Path, way: Way) -> None:
     settings = way.settings(tmp_path, DIMS, dtype="uint16", overwrite=True)
@@ -80,7 +79,7 @@ def test_the_old_dataset_stays_whole_if_the_new_one_cannot_be_made(tmp_path: Pat
         assert everything(tmp_path).items() >= before.items()
         opened(root, *args, attach=attach)
 
-    for last in (False, True):
+    for last in (False, True):  # noqa: B007 - `failing` looks at it
         writer.open = failing  # type: ignore[method-assign]
         with pytest.raises(OSError, match="No space left"):
             ow.create_stream(settings, writer)
@@ -214,8 +213,10 @@ def test_a_dataset_of_a_project_goes_alone_and_the_project_not_at_all(tmp_path: 
     acquire(settings[0], 40)
     assert everything(project / "two.ome.zarr") == other
     before = everything(tmp_path)
-    with pytest.raises(FileExistsError, match="'one.ome.zarr'"):
-        ow.create_stream(ow.AcquisitionSettings(root_path=str(project), dimensions=DIMS, dtype="uint16", overwrite=True))
+    with pytest.raises(FileExistsError, match=r"'one\.ome\.zarr'"):
+        ow.create_stream(
+            ow.AcquisitionSettings(root_path=str(project), dimensions=DIMS, dtype="uint16", overwrite=True)
+        )
     assert everything(tmp_path) == before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from pathlib import Path
@@ -105,17 +104,16 @@ def test_append_races_close(tmp_path: Path, way: Way) -> None:
 
 @ONE_EACH
 @pytest.mark.parametrize("shards", [None, {"t": 6}], ids=["", "shards"])
-def test_readers_look_on_during_the_whole_run(tmp_path: Path, way: Way, shards: dict[str, int] | None) -> None:
+def test_readers_look_on_during_the_whole_run(  # noqa: C901 - two threads
+    tmp_path: Path, way: Way, shards: dict[str, int] | None
+) -> None:
     """They never see an exception, or a pixel that was not sent; a writer whose library forbids that says so."""
     able = way.make().capabilities
     if not able.live:
         with pytest.raises(ow.PlanError, match=f"{way.writer} .* must be asked for by name"):
             choose_among(way.writer, ow.compile(way.settings(tmp_path, DIMS, dtype="uint16")))
         return
-    if way.format.name != "ome-tiff":
-        stream = started(way, tmp_path, shard_shapes=shards)
-    else:
-        stream = started(way, tmp_path)
+    stream = started(way, tmp_path, shard_shapes=None if way.format.name == "ome-tiff" else shards)
     root, done, faults, looks = Path(stream._run.root), threading.Event(), [], []  # noqa: SLF001 - before it has an outcome
 
     def frames_of(pixels: Any) -> None:
@@ -182,7 +180,7 @@ def test_few_open_files_are_enough_or_the_error_says_so(tmp_path: Path, way: Way
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     dims = ow.dims_from_standard_axes({"t": 2, "p": 60, "y": 16, "x": 16})
-    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 64
+    used = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 64
     stream = ow.create_stream(way.settings(tmp_path, dims, dtype="uint16"), way.make())
     taken = 0
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 24, before[1]))
