@@ -203,7 +203,7 @@ def test_xml_that_stands_for_more_than_it_is() -> None:
 def test_a_manifest_that_claims_more_than_there_is(datasets: dict[str, Path]) -> None:
     manifest = datasets["scratch"] / "manifest.json"
     said = json.loads(manifest.read_bytes())
-    said["position_shapes"] = [[10**6, 2, 4, 4]] * 2
+    said["position_shapes"] = [[10**7, 2, 4, 4]] * 2
 
     def look() -> None:
         tracemalloc.start()

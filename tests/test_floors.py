@@ -48,7 +48,7 @@ FLOORS = (
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
         *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "show")],
-        *[f"testing.{name}" for name in ("runs", "tiffs")],
+        *[f"testing.{name}" for name in ("runs", "tiffs", "faults")],
         *[
             f"testing.{name}"
             for name in ("__init__", "model", "strategies", "readers", "ways", "failing", "conformance", "profiles")

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
 from ome_writers.records import Record
 from ome_writers.run import Run
 from ome_writers.writers.framestore import FiledFrames, read_frames
+
+_MISSING: Final = 64 << 20
+"""Bytes by which a file may be shorter than its manifest says: of one that was cut, the rest can be read."""
 
 
 class ScratchArrays:
@@ -87,7 +90,7 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
         cube = cube_from(said, shapes, dtype)
     for path, shape in zip(paths, shapes, strict=True):
         # What a manifest claims takes no memory before it is known to be there.
-        if prod(shape) * store.dtype.itemsize > (there := path.stat().st_size):
+        if prod(shape) * store.dtype.itemsize > (there := path.stat().st_size) + _MISSING:
             raise ValueError(f"{path}: is shorter than {MANIFEST} says: {there} bytes for {shape} {dtype}")
     return cube, ScratchArrays(store, shapes, axes)
 

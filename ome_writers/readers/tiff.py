@@ -186,6 +186,9 @@ def reopened(path: Path) -> tuple[Cube, TiffArrays]:
     pages = [_pages(one, roles, file) for one in pixels]
     described = next(one for one in pixels if one is not None)
     height, width = int(described.attrib["SizeY"]), int(described.attrib["SizeX"])
+    with tifffile.TiffFile(file, is_ome=False) as tiff:
+        if (size := tiff.pages.first.shape[:2]) != (height, width):
+            raise ValueError(f"{file}: claims to hold frames of {(height, width)}; its pages are {size}")
     dtype = described.attrib["Type"]
     arrays = TiffArrays(pages, (height, width), _DTYPES.get(dtype, dtype), 0)
     shapes = [list(arrays.shape(array)) for array in range(fans)]
