@@ -248,10 +248,11 @@ class AcquireZarrWriter:
             # The engine does not tell which frames it lost, and what it wrote in part stands in the way of readers.
             for spec in self._specs:
                 remove_torn(self._folder, spec)
-            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
-        if faults:
+            # The engine leaves documents of its own; if ours cannot be put back, they are what readers go by.
             with contextlib.suppress(OSError):
                 self._publish()
+            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
+        if faults:
             raise WriteError(f"not all frames could be stored: {faults[0]}") from faults[0]
 
     def close(self, documents: Documents, /) -> None:

@@ -8,6 +8,7 @@ fill value there.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -98,8 +99,21 @@ def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int)
                 for place in set(places)
                 if not all(whole(path, _chunks(spec)) for path in _files(folder, spec, place))
             }
-            lost += [frame for frame, place in zip(mine["frame"].tolist(), places, strict=True) if place in gone]
+            beyond = (mine["index"] >= np.array(_said_shape(folder, spec)[:-2], np.int64)).any(axis=1).tolist()
+            lost += [
+                frame
+                for frame, place, unseen in zip(mine["frame"].tolist(), places, beyond, strict=True)
+                if unseen or place in gone
+            ]
     return lost
+
+
+def _said_shape(folder: Path, spec: ArraySpec) -> Shape:
+    """Return the shape that the document of an array says: what lies beyond it no reader finds."""
+    try:
+        return tuple(map(int, json.loads((folder / spec.path / "zarr.json").read_bytes())["shape"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return (0,) * len(spec.shape)
 
 
 def _chunks(spec: ArraySpec) -> int:
