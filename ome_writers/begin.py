@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import PlanError, Problem
+from ome_writers.journal import new_journal
+from ome_writers.journal_file import Begun
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 from ome_writers.writer import Writer, choose_writer, unmet, writer_named
@@ -37,9 +39,13 @@ def begun(plan: Plan, backend: Backend) -> Run:
     local = writer.capabilities.persistent and root and not is_url(root)
     if local:
         require_space(plan, root, overwrite=settings.overwrite)
-    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
-        run = Run(plan, writer, root, stamp)
-        able = writer.capabilities
+    able = writer.capabilities
+    begun_by = Begun(able.name, stamp)
+    with (
+        room_at(root, overwrite=settings.overwrite) if local else nullcontext(),
+        new_journal(root, plan, begun_by) if local else nullcontext() as journal,
+    ):
+        run = Run(plan, writer, root, stamp, journal)
         said = Outcome(writer=able.name, root=root, placed=able.positioned)
         writer.open(root, plan, documents(plan, stamp, said))
     return run

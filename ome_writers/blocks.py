@@ -61,6 +61,12 @@ class OpenBlock:
     """Numbers of the frames that came."""
     places: list[int] = field(factory=list)
     """Their places in the plan."""
+    came: list[int] = field(factory=list)
+    """Their slots."""
+    seen: int = 0
+    """How many there were when somebody looked for those that rest here."""
+    kept: int = 0
+    """How many are in the journal as well."""
     slots: list[int] = field(factory=list)
     """Slots that hold a frame, or were filled since none will come."""
 

@@ -155,10 +155,15 @@ class Puts:
         return out
 
 
-def puts_for(plan: Plan, capabilities: Capabilities, root: str) -> Puts:
-    """Return the beginning of a run whose frames come in any order, to a writer of these capabilities."""
+def puts_for(plan: Plan, capabilities: Capabilities, root: str, waiting: Spool | None = None) -> Puts:
+    """Return the beginning of a run whose frames come in any order, to a writer of these capabilities.
+
+    Those that must wait do so in `waiting`, if that is given.
+    """
     if capabilities.order == "any" and unit_for(plan, capabilities) == "frame":
         return Puts(plan, None)
+    if waiting is not None:
+        return Puts(plan, waiting)
     local = capabilities.persistent and bool(root) and not is_url(root)
     return Puts(plan, Spool(spool_folder(root, local=local)))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 import numpy as np
 from attrs import evolve
@@ -21,27 +22,34 @@ from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
 from ome_writers.errors import PlanExhausted, WriteError
+from ome_writers.journal import Journal
+from ome_writers.journal_file import CAME, GIVEN, edits_to_json
+from ome_writers.keeping import Keeper
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
 from ome_writers.puts import Puts
+from ome_writers.recordfile import Records
 from ome_writers.records import Record
-from ome_writers.writer import Writer, grows_in_steps, unit_for
+from ome_writers.writer import Writer, ack_for, grows_in_steps, unit_for
 
 Step = tuple[int, int, tuple[int, ...], np.dtype[Any], tuple[int, ...], int, int, int]
 """frame, array, shape and dtype of its frames, index, buffer, slot, flags"""
+_OFTEN: Final = 0.01
+"""Seconds after which a writer is asked again what it has stored."""
 
 
 class RunState:
     """A run of a plan through a writer that has been opened, without what takes its frames."""
 
-    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp) -> None:
+    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp, journal: Journal | None = None) -> None:
         arrays = plan.layout.arrays
         self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
+        self.journal = journal
         self._write = writer.write
         self._note = getattr(writer, "note", None)
         self.cursor = 0
         """How many places of the plan the run has gone through; other threads may read it at any time."""
-        self.records: dict[int, Record] = {}
+        self.records = Records() if journal is None else journal.records
         self.globals: dict[str, Record] = {}
         """Metadata of the whole acquisition, by namespace."""
         self.edits = Edits()
@@ -56,6 +64,19 @@ class RunState:
         """Whether frames are taken in the order of the plan; those that were spooled are in the end."""
         self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
         self._open = OpenBlocks(self._assembly)
+        self._ack = ack_for(plan, writer.capabilities)
+        self._pending = getattr(writer, "pending", None)
+        self._at_once = self._ack == "append" or (self._ack == "block" and self._pending is None)
+        """Whether a block is out of the reach of a dying process when `write` returns."""
+        self._handed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
+        self._asked = 0.0
+        """When it was asked for the last time what it has stored."""
+        self._keeper: Keeper | None = None
+        self._mark = journal.mark if journal is not None and self._at_once else None
+        """What notes at once that a single frame came."""
+        self._replays = False
+        """Whether the frames that are taken came before."""
         self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
         self._in_steps = grows_in_steps(plan, writer.capabilities)
         """Whether all arrays are made longer together, by more than is needed yet."""
@@ -138,6 +159,7 @@ class RunState:
         Metadata of single frames is only written when the run ends.
         """
         with self.lock:
+            self._remember(edits, more)
             self.edits, self.globals = edits, {**self.globals, **more}
             if self.outcome is not None:
                 self.outcome = evolve(self.outcome, globals=self.globals)
@@ -150,6 +172,99 @@ class RunState:
                     self.writer.flush(described)
                 except Exception as error:  # noqa: BLE001 - what is raised says more
                     raise (failure := self._failed(error, None)) from failure.__cause__
+
+    def _remember(self, edits: Edits, more: Mapping[str, Record]) -> None:
+        """Have the journal keep what is said of the acquisition as a whole."""
+        if self.journal is None or not (more or edits != self.edits):
+            return
+        value: Record = {"globals": dict(more)} if more else {}
+        try:
+            self.journal.say(value | ({"edits": edits_to_json(edits)} if edits != self.edits else {}))
+        except OSError as error:
+            if self.outcome is None:
+                raise (failure := self._failed(error, None)) from failure.__cause__
+            raise
+
+    # ── what is out of the reach of a dying process ─────────────────────────────────────────────────────────────────
+
+    @property
+    def safe_frames(self) -> int:
+        """How many frames survive the death of this process."""
+        with self.lock:
+            if not self.writer.capabilities.persistent:
+                return 0
+            if self.outcome is not None:
+                return self.outcome.frames
+            if self._ack == "close":
+                return 0
+            if self._failure is None:
+                self.settle()
+            unsafe = [*(places for _, places in self._handed), *(block.places for block in self._open.values())]
+            if self._waiting is not None and self.journal is None:
+                return 0
+            kept = self.journal.waiting if self.journal is not None else ()
+            came = self.cursor - sum(map(len, self.skipped)) if self.puts is None else len(self.puts.order)
+            return came - sum(place not in kept for places in unsafe for place in places)
+
+    def settle(self) -> None:
+        """Ask the writer what it has stored by now, and note that these frames came."""
+        if not self._handed:
+            return
+        pending = set(self._pending()) if self._pending is not None else set()
+        held = []
+        for numbers, places in self._handed:
+            if pending and not pending.isdisjoint(numbers):
+                held.append((numbers, places))
+            elif self.journal is not None:
+                self.journal.mark_all(places)
+        self._handed = held
+        self._asked = monotonic()
+
+    def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
+        """Note that the writer has frames, all that there is of each."""
+        if self._at_once or self._ack == "close":
+            if self.journal is not None:
+                self.journal.mark_all(places, CAME if self._at_once else GIVEN)
+            return
+        self._handed.append((tuple(numbers), tuple(places)))
+        self._watch()
+        if monotonic() - self._asked > _OFTEN:
+            self.settle()
+
+    def _watch(self) -> None:
+        """Have a thread look after frames that are not stored yet."""
+        if self._keeper is None and self.journal is not None and self._ack != "close":
+            self._keeper = Keeper(self)
+
+    def keep_some(self) -> bool:
+        """Bring frames to the journal that have rested in open blocks for a while; return whether to go on doing so."""
+        for buffer in tuple(self._open):
+            while self._keep_one(buffer):
+                pass
+        with self.lock:
+            try:
+                if going := self.outcome is None and self._failure is None:
+                    self.settle()
+            except Exception as error:  # noqa: BLE001 - raised by the next call
+                self._failed(error, None)
+            return going
+
+    def _keep_one(self, buffer: int) -> bool:
+        """Keep one more frame of a block, if there is one that was there when it was looked at before."""
+        with self.lock:
+            block = self._open.get(buffer)
+            if block is None or self.outcome is not None or self._failure is not None or self.journal is None:
+                return False
+            if block.kept == block.seen:
+                block.seen = len(block.places)
+                return False
+            try:
+                self.journal.keep(block.places[block.kept], block.pixels[block.came[block.kept]])
+            except Exception as error:  # noqa: BLE001 - raised by the next call
+                self._failed(error, block.places[block.kept])
+                return False
+            block.kept += 1
+            return True
 
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,15 +320,12 @@ class RunState:
             lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
         absent = chain(*self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
         missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
-        records = self.records
-        if self.puts is not None:
-            records = {place: records[place] for place in sorted(records) if place < self.cursor}
         error = f"{type(reason).__name__}: {reason}" if reason is not None else None
         return Outcome(
             verdict=verdict,
             cursor=self.cursor,
             missing=missing[missing < self.cursor],
-            records=records,
+            records=self.records.below(self.cursor),
             globals=self.globals,
             error=error,
             writer=self.writer.capabilities.name,

@@ -30,14 +30,15 @@ FLOORS = (
     [
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "__init__"],
-        "writers.ring",
+        *["journal_file", "recordfile", "journal", "keeping"],
+        *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
     ],
     [
-        *[f"writers.{name}" for name in ("__init__", "files", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
+        *[f"writers.{name}" for name in ("__init__", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
         *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
         *[f"writers.{name}" for name in ("framestore", "scratch")],
         *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
-        *[f"writers.{name}" for name in ("placed", "ahead", "reserve")],
+        *[f"writers.{name}" for name in ("ahead",)],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],

@@ -75,6 +75,7 @@ class AcquireZarrWriter:
         codecs=frozenset(_CODECS),
         in_flight_bytes=256 * 2**20,
         append_only=True,
+        attaches=False,
         urls=False,
     )
 
