@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.moves import Cost, cost
     from ome_writers.placement import Placement, place
     from ome_writers.prepared import prepare
+    from ome_writers.recovered import recover
     from ome_writers.serial import dumps, loads
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
@@ -85,6 +86,7 @@ __all__ = [
     "peak_bytes",
     "place",
     "prepare",
+    "recover",
     "save_plan",
     "save_table",
     "save_triggers",
@@ -99,6 +101,7 @@ _LATE = {
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
+    **dict.fromkeys(("recover",), "ome_writers.recovered"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

@@ -20,6 +20,35 @@ Backend = str | Writer | None
 
 def begun(plan: Plan, backend: Backend) -> Run:
     """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
+    writer = writer_for(plan, backend)
+    from ome_writers.space import require_space
+    from ome_writers.target import room_at
+
+    settings, stamp = plan.settings, _stamp(plan)
+    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
+    able = writer.capabilities
+    local = able.persistent and root and not is_url(root)
+    if local:
+        require_space(plan, root, overwrite=settings.overwrite)
+    begun_by = Begun(able.name, stamp)
+    with (
+        room_at(root, overwrite=settings.overwrite) if local else nullcontext(),
+        new_journal(root, plan, begun_by) if local else nullcontext() as journal,
+    ):
+        run = Run(plan, writer, root, stamp, journal)
+        said = Outcome(writer=able.name, root=root, placed=able.positioned)
+        writer.open(root, plan, documents(plan, stamp, said))
+    return run
+
+
+def writer_for(plan: Plan, backend: Backend) -> Writer:
+    """Return what stores a plan, behind a ring of buffers if the settings say so.
+
+    Raises
+    ------
+    PlanError
+        If there is none, or it cannot do the plan.
+    """
     writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
     if not isinstance(writer, Writer):
         raise PlanError(
@@ -31,24 +60,7 @@ def begun(plan: Plan, backend: Backend) -> Run:
         from ome_writers.writers.ring import BufferedWriter
 
         writer = BufferedWriter(writer, plan.settings.buffer_bytes)
-    from ome_writers.space import require_space
-    from ome_writers.target import room_at
-
-    settings, stamp = plan.settings, _stamp(plan)
-    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
-    local = writer.capabilities.persistent and root and not is_url(root)
-    if local:
-        require_space(plan, root, overwrite=settings.overwrite)
-    able = writer.capabilities
-    begun_by = Begun(able.name, stamp)
-    with (
-        room_at(root, overwrite=settings.overwrite) if local else nullcontext(),
-        new_journal(root, plan, begun_by) if local else nullcontext() as journal,
-    ):
-        run = Run(plan, writer, root, stamp, journal)
-        said = Outcome(writer=able.name, root=root, placed=able.positioned)
-        writer.open(root, plan, documents(plan, stamp, said))
-    return run
+    return writer
 
 
 def _stamp(plan: Plan) -> Stamp:

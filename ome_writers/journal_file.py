@@ -126,6 +126,10 @@ class Told:
     edits: Edits = field(factory=Edits)
     put: bool = False
     """Whether frames come in any order."""
+    ended: str = ""
+    """The verdict with which the run ended, if it did."""
+    error: str | None = None
+    """What ended it."""
 
 
 def edits_to_json(edits: Edits) -> Record:
@@ -143,10 +147,10 @@ def told_by(values: Iterable[Record]) -> Told:
     Examples
     --------
     >>> told_by([{"globals": {"lab": {"room": 1}}}, {"globals": {"lab": {"room": 2}}}, {"put": True}])
-    Told(globals={'lab': {'room': 2}}, edits=Edits(groups={}, texts={}), put=True)
+    Told(globals={'lab': {'room': 2}}, edits=Edits(groups={}, texts={}), put=True, ended='', error=None)
     """
     found: dict[str, Record] = {}
-    edits, put = Edits(), False
+    edits, put, ended, error = Edits(), False, "", None
     for value in values:
         more = value.get("globals")
         if isinstance(more, dict):
@@ -154,7 +158,10 @@ def told_by(values: Iterable[Record]) -> Told:
         if isinstance(value.get("edits"), dict):
             edits = _edits(value["edits"])
         put = put or value.get("put") is True
-    return Told(found, edits, put)
+        if isinstance(value.get("ended"), str):
+            ended, why = str(value["ended"]), value.get("error")
+            error = why if isinstance(why, str) else None
+    return Told(found, edits, put, ended, error)
 
 
 def _edits(value: Any) -> Edits:

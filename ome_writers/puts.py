@@ -112,6 +112,12 @@ class Puts:
         self.reached = tuple(map(max, self.reached, (index + 1 for index in indices)))
         self.order.append(came.place)
 
+    def restore(self, places: NDArray[np.int64]) -> None:
+        """Note that the frames of these places came, in a run before."""
+        for place, row in zip(places.tolist(), self.plan.rows_at(places), strict=True):
+            index = tuple(row["index"].tolist())
+            self.add(Came(place, int(row["frame"]), int(row["array"]), index, np.empty((0, 0)), None))
+
     def close(self) -> None:
         """Let go of what waits."""
         if self.spool is not None:

@@ -289,11 +289,12 @@ class Run(RunState):
         journal, outcome = self.journal, self.outcome
         if journal is None or outcome is None:
             return
-        may_go_on = self.writer.capabilities.attaches and (self.puts is None or self.puts.spool is None)
+        may_go_on = self.may_go_on and (self.puts is None or self.puts.spool is None)
         with contextlib.suppress(OSError):
             if outcome.verdict == "complete" or (outcome.verdict == "stopped" and not may_go_on):
                 journal.remove()
             else:
+                journal.say({"ended": outcome.verdict, "error": outcome.error})
                 journal.close()
 
     def _pass(self, step: Step) -> None:
@@ -320,7 +321,7 @@ class Run(RunState):
             absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
             block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
             self._hand_over(buffer)
-        for array, shape in enumerate(self.plan.shapes(self.cursor)):
+        for array, shape in enumerate(self.plan.shapes(self.reach)):
             if shape != self._shapes[array]:
                 self._resize(array, shape)
         # What fails on its way to the disk must fail before the documents are made that say how it ended.

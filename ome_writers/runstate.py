@@ -45,6 +45,8 @@ class RunState:
         arrays = plan.layout.arrays
         self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
         self.journal = journal
+        self.may_go_on = writer.capabilities.attaches
+        """Whether another run can go on with the dataset when this one has stopped."""
         self._write = writer.write
         self._note = getattr(writer, "note", None)
         self.cursor = 0
@@ -125,6 +127,11 @@ class RunState:
     def steps(self) -> int:
         """How many frames came or were gone past, one by one; other threads may ask at any time."""
         return self.cursor if self.puts is None else len(self.puts.order)
+
+    @property
+    def reach(self) -> int:
+        """How many places of the plan this run has gone through, or one before it."""
+        return self.cursor
 
     def reached(self, cube: Cube) -> tuple[int, ...]:
         """Return how far each dimension has come: 1 + the largest index."""

@@ -30,7 +30,7 @@ FLOORS = (
     [
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "__init__"],
-        *["journal_file", "recordfile", "journal", "keeping"],
+        *["journal_file", "recordfile", "journal", "keeping", "resumed"],
         *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
     ],
     [
@@ -43,7 +43,7 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "prepared", "finished", "useq", "useq_loops", "useq_positions"],
+        *["simulate", "sources", "arrange", "prepared", "finished", "recovered", "useq", "useq_loops", "useq_positions"],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],

@@ -63,6 +63,7 @@ NAMES = [
     "peak_bytes",
     "place",
     "prepare",
+    "recover",
     "save_plan",
     "save_table",
     "save_triggers",

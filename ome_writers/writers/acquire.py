@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Document
 from ome_writers.errors import WriteError
+from ome_writers.journal_file import CAME, GIVEN
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.records import JSON
@@ -116,7 +117,10 @@ class AcquireZarrWriter:
         self._plan, self._last, self._lost = plan, -1, []
         self._specs = tuple(map(_in_shards, plan.layout.arrays))
         if attach:
-            self._bodies = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            # After a crash, those that stand there are the engine's own.
+            stored = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            shapes = [tuple(body["shape"]) for body in stored]
+            self._bodies = [array_json(spec, shape) for spec, shape in zip(self._specs, shapes, strict=True)]
             return
         if stands(self._folder):
             raise FileExistsError(f"{root} exists; nothing was written")
@@ -186,6 +190,17 @@ class AcquireZarrWriter:
             with contextlib.suppress(WriteError):
                 self._end()
         return self._lost
+
+    def recount(self, marks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what came, by what is stored: the process that gave frames to the engine has died with it."""
+        for spec in self._specs:
+            remove_torn(self._folder, spec)
+        given = np.flatnonzero(marks == GIVEN)
+        numbers = self._plan.rows_at(given)["frame"]
+        lost = lost_frames(self._folder, self._plan, self._specs, int(numbers.max(initial=-1)))
+        found = marks.copy()
+        found[given] = np.where(np.isin(numbers, lost), 0, CAME)
+        return found
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Raise: this writer cannot read."""

@@ -206,7 +206,10 @@ class DirectTiff:
             if document.kind == "xml":
                 self._put_xml(document.path, document.body)
             else:
-                self._files.say(self._numbers[document.path], document.body.encode())
+                number = self._numbers[document.path]
+                if number in self._attached:
+                    self._revive(number)
+                self._files.say(number, document.body.encode())
         if durable:
             self._files.sync()
             for path in self._unsynced:
