@@ -51,7 +51,7 @@ FLOORS = (
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"
-            for name in ("__init__", "model", "strategies", "readers", "ways", "failing", "conformance", "profiles")
+            for name in ("__init__", "model", "strategies", "readers", "ways", "killed", "failing", "conformance", "profiles")
         ],
     ],
 )
