@@ -47,7 +47,7 @@ FLOORS = (
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "show")],
+        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "recover", "show")],
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"

@@ -23,6 +23,7 @@ from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.prepare import finish, prepare, redirected
+from ome_writers.cli.recover import recover
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
 from ome_writers.files import load
@@ -195,6 +196,7 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 app.command(bench, sort_key=6)
 app.command(prepare, sort_key=7)
 app.command(finish, sort_key=8)
+app.command(recover, sort_key=9)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
