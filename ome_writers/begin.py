@@ -38,6 +38,7 @@ def begun(plan: Plan, backend: Backend) -> Run:
         run = Run(plan, writer, root, stamp, journal)
         said = Outcome(writer=able.name, root=root, placed=able.positioned)
         writer.open(root, plan, documents(plan, stamp, said))
+    run.begin_syncing()
     return run
 
 

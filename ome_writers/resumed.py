@@ -147,6 +147,9 @@ class ResumedRun(Run):
             said = self._said(verdict, None)
             self.outcome = evolve(said, missing=missing, error=error)
             self.writer.close(self.documents())
+            if self.syncer is not None:
+                self.syncer.end()
+            self._sync()
             self._end_journal()
             return self.outcome
 
@@ -232,6 +235,7 @@ def recovered(root: str, journal: Journal, backend: Backend = None) -> Outcome:
     """
     run = _attached(root, journal, backend)
     try:
+        run.begin_syncing()
         return run.recover()
     except BaseException:
         run.abort()
@@ -265,7 +269,7 @@ def resumed(plan: Plan, backend: Backend) -> Run:
             journal.close()
             return begun(plan, backend)
         # What says how to go on, not what stands there, is what is given now.
-        settings = evolve(journal.plan.settings, buffer_bytes=plan.settings.buffer_bytes)
+        settings = evolve(journal.plan.settings, buffer_bytes=plan.settings.buffer_bytes, sync=plan.settings.sync)
         journal.plan = evolve(journal.plan, settings=settings)
         run = _attached(root, journal, backend, resume=True)
     except BaseException:
@@ -273,6 +277,7 @@ def resumed(plan: Plan, backend: Backend) -> Run:
         raise
     try:
         run.go_on()
+        run.begin_syncing()
     except BaseException:
         run.abort()
         raise

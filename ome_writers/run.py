@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.assembly import CLOSES, GROWS, OPENS
@@ -166,6 +168,9 @@ class Run(RunState):
             self._forget_ahead()
             if self._keeper is not None:
                 self._keeper.end()
+            if self.syncer is not None:
+                self.syncer.end()
+            waited = 0.0
             whole = self.plan.frames in (None, self.cursor) and self.due <= self.cursor and error is None
             if self.puts is not None:
                 whole = whole and len(self.puts.order) == self.cursor
@@ -175,20 +180,26 @@ class Run(RunState):
                     if self.due > self.cursor:
                         self.skip(self.due - self.cursor)
                     self._drain()
+                    waited = self._sync()
                 except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
                     self._failed(failure, None)
             if self.puts is not None:
                 self.puts.close()
+            if self._failure is not None:
+                with contextlib.suppress(OSError):  # What went wrong first is what is told.
+                    waited = self._sync()
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
             try:
                 self.writer.close(self.documents())
+                waited += self._sync()
             except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
                 self.writer.abort()
                 if self._failure is None:
                     self._failed(failure, None)
                     self.outcome = self._said("failed", self._failure)
+            self.outcome = evolve(self.outcome, sync_seconds=waited)
             self._end_journal()
             if self._failure is not None:
                 raise self._failure
@@ -199,8 +210,9 @@ class Run(RunState):
         with self.lock:
             if self.outcome is None:
                 self._forget_ahead()
-                if self._keeper is not None:
-                    self._keeper.end()
+                for helper in (self._keeper, self.syncer):
+                    if helper is not None:
+                        helper.end()
                 if self.puts is not None:
                     self.puts.close()
                     self.cursor = 0 if self.puts.spool is not None else self.cursor
@@ -307,6 +319,13 @@ class Run(RunState):
             block.slots.append(slot)
             if flags & CLOSES:
                 self._hand_over(buffer)
+
+    def _sync(self) -> float:
+        """Bring all that is stored to the device, and return how many seconds that took."""
+        begin = monotonic()
+        if self.syncing is not None:
+            self.syncing.rest()
+        return monotonic() - begin
 
     def _hand_over(self, buffer: int) -> None:
         block = self._open[buffer]

@@ -30,6 +30,7 @@ from ome_writers.plan import Plan
 from ome_writers.puts import Puts
 from ome_writers.recordfile import Records
 from ome_writers.records import Record
+from ome_writers.syncing import Syncer, Syncing
 from ome_writers.writer import Writer, ack_for, grows_in_steps, unit_for
 
 Step = tuple[int, int, tuple[int, ...], np.dtype[Any], tuple[int, ...], int, int, int]
@@ -95,6 +96,9 @@ class RunState:
         self._lead = (None,) * (len(arrays[0].shape) - 2)
         self._failure: WriteError | None = None
         self.lock = threading.RLock()
+        self.syncing: Syncing | None = None
+        """What is to be known to bring the dataset to the device, if that is wanted."""
+        self.syncer: Syncer | None = None
         self._ahead: list[Step] = []
         self._next = 0
         """Which of the steps ahead comes next."""
@@ -191,6 +195,30 @@ class RunState:
             if self.outcome is None:
                 raise (failure := self._failed(error, None)) from failure.__cause__
             raise
+
+    # ── what reaches the device ─────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_syncing(self) -> None:
+        """Have a thread bring what is written to the device, if that is wanted; the dataset stands."""
+        sync = self.plan.settings.sync
+        if self.journal is not None and sync != "never":
+            self.syncing = Syncing(self.root, self.journal.folder)
+            self.syncer = Syncer(self, self.syncing, None if isinstance(sync, str) else sync)
+
+    def sync_journal(self) -> bool:
+        """Bring the journal to the device; return whether the run goes on."""
+        with self.lock:
+            if self.outcome is not None or self._failure is not None or self.journal is None:
+                return False
+            self.settle()
+            self.journal.sync()
+            return True
+
+    def fail(self, error: Exception) -> None:
+        """Have the next call raise what went wrong in another thread."""
+        with self.lock:
+            if self.outcome is None and self._failure is None:
+                self._failed(error, None)
 
     # ── what is out of the reach of a dying process ─────────────────────────────────────────────────────────────────
 

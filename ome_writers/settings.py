@@ -274,6 +274,10 @@ class AcquisitionSettings(Bridged):
     overwrite: bool = False
     buffer_bytes: int = field(default=0, converter=as_whole)
     """Bytes of pixels that may wait in memory for a thread that writes them; 0: whoever brings a frame writes it."""
+    sync: Literal["close", "never"] | float = field(default="close", converter=as_number)
+    """When what is written shall be safe from a power failure: `"close"` when `close` returns (a thread brings each
+    file to the device as it is complete, `close` the rest), a number of seconds: every so often as well, or `"never"`.
+    The death of the process alone loses nothing that was acknowledged, whatever this says."""
 
     def __attrs_post_init__(self) -> None:
         self._set(format=resolve(self.format, self.root_path))

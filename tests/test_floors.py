@@ -30,7 +30,7 @@ FLOORS = (
     [
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "__init__"],
-        *["journal_file", "recordfile", "journal", "keeping", "resumed"],
+        *["journal_file", "recordfile", "journal", "keeping", "resumed", "syncing"],
         *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
     ],
     [
