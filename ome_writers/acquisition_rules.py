@@ -230,7 +230,9 @@ def _sync(settings: Any) -> Iterator[Problem]:
     if value in ("close", "never") and isinstance(value, str):
         return
     if not is_number(value) or not is_finite(value) or value <= 0:
-        yield Problem(("sync",), "invalid_value", f"must be 'close', 'never' or a number of seconds; got {shown(value)}")
+        yield Problem(
+            ("sync",), "invalid_value", f"must be 'close', 'never' or a number of seconds; got {shown(value)}"
+        )
 
 
 ACQUISITION: Final[tuple[Rule, ...]] = (

@@ -170,7 +170,9 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
     aside = None
     if os.path.lexists(folder):
         if not is_journal(folder):
-            raise FileExistsError(f"{folder} is in the way, and is no journal; remove it yourself, or give another path")
+            raise FileExistsError(
+                f"{folder} is in the way, and is no journal; remove it yourself, or give another path"
+            )
         aside = folder.with_name(f"{folder.name}.replaced-{os.urandom(4).hex()}")
         folder.rename(aside)
     journal = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -31,6 +32,8 @@ _SHARE: Final = 0.05
 """The part of the time that looking at files may take."""
 _AT_ONCE: Final = 8
 """Files that are synchronised at the same time: a disk does several for the price of one."""
+_MANY: Final = 64
+"""Folders that are synchronised one by one."""
 _DRIFT: Final = 0.5
 """Seconds that two clocks may differ by; also more than the grain of a date."""
 
@@ -83,9 +86,7 @@ class Syncing:
         """
         until, since = time.time(), self._since
         _sync_all(path for path, changed in _files(self.root) if changed >= since)
-        folders = [Path(folder) for folder, _, _ in os.walk(self.root)] if self.root.is_dir() else []
-        for folder in (*folders, self.root.parent):
-            sync_folder(folder)
+        _sync_folders(self.root)
         self._until = until
 
 
@@ -114,6 +115,18 @@ def _sync_all(paths: Iterable[Path]) -> None:
     with ThreadPoolExecutor(_AT_ONCE, "sync") as pool:
         for _ in pool.map(sync_file, paths):
             pass
+
+
+def _sync_folders(root: Path) -> None:
+    """Have the names of files reach the device, whose contents have."""
+    folders = [root.parent]
+    for folder, _, _ in os.walk(root):
+        folders.append(Path(folder))
+        if len(folders) > _MANY and sys.platform == "linux":
+            os.sync()  # There it waits, and does at once what would take a call for each chunk of a small array.
+            return
+    for one in folders:
+        sync_folder(one)
 
 
 class Syncer:

@@ -43,7 +43,17 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "prepared", "finished", "recovered", "useq", "useq_loops", "useq_positions"],
+        *[
+            "simulate",
+            "sources",
+            "arrange",
+            "prepared",
+            "finished",
+            "recovered",
+            "useq",
+            "useq_loops",
+            "useq_positions",
+        ],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
@@ -51,7 +61,17 @@ FLOORS = (
         *[f"testing.{name}" for name in ("runs", "tiffs")],
         *[
             f"testing.{name}"
-            for name in ("__init__", "model", "strategies", "readers", "ways", "killed", "failing", "conformance", "profiles")
+            for name in (
+                "__init__",
+                "model",
+                "strategies",
+                "readers",
+                "ways",
+                "killed",
+                "failing",
+                "conformance",
+                "profiles",
+            )
         ],
     ],
 )

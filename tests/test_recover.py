@@ -57,7 +57,10 @@ def test_what_was_acknowledged_is_found(case: Case, every: dict[str, Killed]) ->
         assert killed.safe == taken
     outcome = ow.recover(killed.root)
     assert outcome.frames >= killed.safe
-    assert (outcome.verdict, outcome.error) == ("stopped", "the process that wrote it ended before the stream was closed")
+    assert (outcome.verdict, outcome.error) == (
+        "stopped",
+        "the process that wrote it ended before the stream was closed",
+    )
     assert outcome.cursor <= case.frames
     assert {number for number in case.passed if number < outcome.cursor} <= set(outcome.missing.tolist())
     must_hold(case, killed.folder, outcome.cursor, outcome.missing.tolist())

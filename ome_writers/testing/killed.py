@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 from numpy.typing import NDArray
 
 import ome_writers as ow
@@ -85,7 +85,7 @@ class Killed:
     def __init__(self, case: Case, folder: Path) -> None:
         folder.mkdir()
         self.case, self.folder = case, folder
-        said = json.dumps([str(folder), *(getattr(case, name) for name in Case.__slots__ if name[0] != "_")])
+        said = json.dumps([str(folder), *astuple(case)])
         self.process = subprocess.Popen(
             [sys.executable, "-m", __name__, said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -96,7 +96,7 @@ class BufferedWriter:
         """Return the numbers of the frames that `write` took and that are not stored yet, or could not be."""
         # In this order: what is taken out of line is in the hands of the other writer before that.
         line = tuple(self.ring.line) if self.ring is not None else ()
-        inner = getattr(self.inner, "pending", tuple)()
+        inner: Sequence[int] = getattr(self.inner, "pending", tuple)()
         return [*self._lost, *(frame for waiting in line for frame in waiting.block.frames), *inner]
 
     @property
