@@ -70,6 +70,14 @@ class OpenBlock:
     slots: list[int] = field(factory=list)
     """Slots that hold a frame, or were filled since none will come."""
 
+    def add(self, number: int, place: int, slot: int, frame: NDArray[Any]) -> None:
+        """Copy a frame to its slot."""
+        self.pixels[slot] = frame
+        self.frames.append(number)
+        self.places.append(place)
+        self.came.append(slot)
+        self.slots.append(slot)
+
     def seen_through(self, selection: Rectangle, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels of a selection with those of the frames that have come to here."""
         index = np.array(np.unravel_index(np.array(self.slots, np.int64), self.extent)).T + self.start

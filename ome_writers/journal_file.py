@@ -5,8 +5,8 @@ A journal is a folder beside the dataset, `cells.ome.zarr.journal`, from before 
 * `plan.npz`: the plan (see `plan_file.py`);
 * `run.json`: what began the run: the writer, and the date and UUIDs of its documents;
 * `came`: a byte for each place of the plan, in its order, written behind the frame's pixels and metadata: `CAME`, the
-  pixels are in the dataset; `WAITS`, they are in `waiting`; `PASSED`, the frame was said not to come; `GIVEN`, an engine
-  has it that does not say when it is stored. 0, or the end of the file: nobody knows of it;
+  pixels are in the dataset; `WAITS`, they are in `waiting`; `PASSED`, the frame was said not to come; `GIVEN`, an
+  engine has it that does not say when it is stored. 0, or the end of the file: nobody knows of it;
 * `metadata`: a line for whatever was said, in the order in which it was: a checksum (CRC-32, hexadecimal), the place of
   the frame (-1: of the whole acquisition), and a JSON object;
 * `waiting`: raw frames that rest in unfinished chunks, or for their turn (see `spool.py`).

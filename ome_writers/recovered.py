@@ -68,6 +68,6 @@ def _as_it_says(root: str) -> Outcome:
     if said.verdict is None:
         raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
     raise FileNotFoundError(
-        f"the run of {root} did not end, and its journal, {journal_folder(root).name}, is not beside it. The pixels that "
-        "came can be read as they are; which frames came, and what rested in unfinished chunks, cannot be told without it"
+        f"the run of {root} did not end, and its journal, {journal_folder(root).name}, is not beside it. The pixels "
+        "can be read as they are; which frames came, and what rested in unfinished chunks, cannot be told without it"
     )

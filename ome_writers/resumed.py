@@ -11,8 +11,10 @@ Each of these can be interrupted, and done again.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -23,7 +25,7 @@ from ome_writers.assembly import CLOSES, OPENS
 from ome_writers.begin import Backend, begun, writer_for
 from ome_writers.blocks import OpenBlock
 from ome_writers.casts import is_url
-from ome_writers.documents import Outcome, Verdict
+from ome_writers.documents import Outcome, Verdict, documents
 from ome_writers.edits import differences
 from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.images import ranges
@@ -258,8 +260,8 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     journal = journal_of(root)
     if journal is None:
         if os.path.lexists(root):
-            message = f"{root} cannot be resumed: there is no journal beside it. Either it is complete, or it was made by other means"
-            _refuse(("root_path",), message)
+            why = "there is no journal beside it. Either it is complete, or it was made by other means"
+            _refuse(("root_path",), f"{root} cannot be resumed: {why}")
         return begun(plan, backend)
     try:
         _require_same(plan, journal.plan)
@@ -291,16 +293,20 @@ def _attached(root: str, journal: Journal, backend: Backend, *, resume: bool = F
     able = writer.capabilities
     if able.name != name:
         _refuse(("backend",), f"must be {name!r}, which the dataset was begun with; got {able.name!r}")
-    waits = bool((journal.marks() == WAITS).any())
     in_turn_only = unit_for(plan, able) != "frame" or able.order != "any"
-    if (resume and not able.attaches) or (waits and able.append_only):
+    if resume and not able.attaches:
         _refuse(("backend",), f"{name} cannot go on with a dataset that stands; recover({root!r}) says what it holds")
     if resume and journal.told.put and in_turn_only:
         _refuse(("backend",), f"{name} cannot go on with frames in any order; recover({root!r}) stores those that came")
     said = Outcome(writer=able.name, root=root, placed=able.positioned)
-    from ome_writers.documents import documents
-
-    writer.open(root, plan, documents(plan, journal.begun.stamp, said), attach=True)
+    # An engine that only appends begins anew: all that came waits in the journal until it has ended.
+    anew = able.append_only and bool((journal.marks() == WAITS).any())
+    if anew:
+        aside = f"{root}.replaced-{os.urandom(4).hex()}"
+        Path(root).rename(aside)
+    writer.open(root, plan, documents(plan, journal.begun.stamp, said), attach=not anew)
+    if anew:
+        shutil.rmtree(aside)
     try:
         return ResumedRun(plan, writer, root, journal)
     except BaseException:

@@ -57,20 +57,10 @@ class Run(RunState):
                     self._write((_block(((number,), array, index, frame[self._lead])),))
                 else:
                     block = self._begin(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
-                    block.pixels[slot] = frame
-                    block.frames.append(number)
-                    block.places.append(self.cursor)
-                    block.came.append(slot)
-                    block.slots.append(slot)
+                    block.add(number, self.cursor, slot, frame)
                 if record is not None:
                     self._keep_record(number, self.cursor, array, index, record)
-                if buffer < 0:
-                    if self._mark is not None:
-                        self._mark(self.cursor)
-                    else:
-                        self._taken((number,), (self.cursor,))
-                elif flags & CLOSES:
-                    self._hand_over(buffer)
+                self._stored(buffer, flags, number)
             except Exception as error:  # noqa: BLE001 - what is raised says more
                 raise (failure := self._failed(error, self.cursor)) from failure.__cause__
             self._next += 1
@@ -165,29 +155,11 @@ class Run(RunState):
         with self.lock:
             if self.outcome is not None:
                 return self.outcome
-            self._forget_ahead()
-            if self._keeper is not None:
-                self._keeper.end()
-            if self.syncer is not None:
-                self.syncer.end()
-            waited = 0.0
+            self._take_no_more()
             whole = self.plan.frames in (None, self.cursor) and self.due <= self.cursor and error is None
             if self.puts is not None:
                 whole = whole and len(self.puts.order) == self.cursor
-            if self._failure is None:
-                try:
-                    self._replay()
-                    if self.due > self.cursor:
-                        self.skip(self.due - self.cursor)
-                    self._drain()
-                    waited = self._sync()
-                except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
-                    self._failed(failure, None)
-            if self.puts is not None:
-                self.puts.close()
-            if self._failure is not None:
-                with contextlib.suppress(OSError):  # What went wrong first is what is told.
-                    waited = self._sync()
+            waited = self._complete()
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
@@ -209,10 +181,7 @@ class Run(RunState):
         """Let go of everything; what stands on disk says that the run did not end."""
         with self.lock:
             if self.outcome is None:
-                self._forget_ahead()
-                for helper in (self._keeper, self.syncer):
-                    if helper is not None:
-                        helper.end()
+                self._take_no_more()
                 if self.puts is not None:
                     self.puts.close()
                     self.cursor = 0 if self.puts.spool is not None else self.cursor
@@ -239,6 +208,31 @@ class Run(RunState):
         self._ahead = list(zip(rows["frame"].tolist(), arrays, shapes, dtypes, index, *where, strict=True))
         self._next = 0
         return self._ahead[0]
+
+    def _take_no_more(self) -> None:
+        self._forget_ahead()
+        for helper in (self._keeper, self.syncer):
+            if helper is not None:
+                helper.end()
+
+    def _complete(self) -> float:
+        """Store what is still on its way, and return how many seconds the device took for it."""
+        waited = 0.0
+        if self._failure is None:
+            try:
+                self._replay()
+                if self.due > self.cursor:
+                    self.skip(self.due - self.cursor)
+                self._drain()
+                waited = self._sync()
+            except Exception as failure:  # noqa: BLE001 - `close` tells it, once all is let go of
+                self._failed(failure, None)
+        if self.puts is not None:
+            self.puts.close()
+        if self._failure is not None:
+            with contextlib.suppress(OSError):  # What went wrong first is what is told.
+                waited = self._sync()
+        return waited
 
     def _store(self, came: Came) -> None:
         """Hand over a frame by itself, out of turn."""
@@ -326,6 +320,18 @@ class Run(RunState):
         if self.syncing is not None:
             self.syncing.rest()
         return monotonic() - begin
+
+    def _stored(self, buffer: int, flags: int, number: int) -> None:
+        """Note that all is there of the next frame, which is a block by itself, or in one that is handed over when it is
+        complete.
+        """
+        if buffer < 0:
+            if self._mark is not None:
+                self._mark(self.cursor)
+            else:
+                self._taken((number,), (self.cursor,))
+        elif flags & CLOSES:
+            self._hand_over(buffer)
 
     def _hand_over(self, buffer: int) -> None:
         block = self._open[buffer]

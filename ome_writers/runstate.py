@@ -23,7 +23,7 @@ from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
 from ome_writers.errors import PlanExhausted, WriteError
 from ome_writers.journal import Journal
-from ome_writers.journal_file import CAME, GIVEN, edits_to_json
+from ome_writers.journal_file import GIVEN, edits_to_json
 from ome_writers.keeping import Keeper
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
@@ -258,8 +258,11 @@ class RunState:
     def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Note that the writer has frames, all that there is of each."""
         if self._at_once or self._ack == "close":
-            if self.journal is not None:
-                self.journal.mark_all(places, CAME if self._at_once else GIVEN)
+            if self.journal is not None and self._at_once:
+                self.journal.mark_all(places)
+            elif self.journal is not None:
+                # Those that wait in the journal do so until the engine has ended.
+                self.journal.mark_all([place for place in places if place not in self.journal.waiting], GIVEN)
             return
         self._handed.append((tuple(numbers), tuple(places)))
         self._watch()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 import ome_writers as ow

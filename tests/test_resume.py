@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 import ome_writers as ow
-from ome_writers.testing.killed import WAYS, C, Case, Killed, P, T, acquire, must_hold, pixels
+from ome_writers.testing.killed import C, Case, Killed, P, T, acquire, must_hold
 
 CASES = [
     Case("direct-zarr", 9, {"t": 2}, {"t": 4}, passed=(3,)),

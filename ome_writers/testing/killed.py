@@ -22,10 +22,12 @@ WAYS = {way.name: way for way in ways()}
 
 
 def pixels(number: int) -> NDArray[Any]:
+    """Return a frame."""
     return np.arange(Y * X, dtype="uint16").reshape(Y, X) + 100 * number + 1
 
 
 def metadata(number: int) -> dict[str, Any]:
+    """Return what comes with a frame."""
     return {"exposure_time": 0.5, "number": number}
 
 
@@ -48,15 +50,18 @@ class Case:
 
     @property
     def name(self) -> str:
+        """What it is called in a test."""
         parts = [self.way, *(f"{key}{size}" for key, size in (self.chunks or {}).items()), self.compression or ""]
         parts += ["shards"] * bool(self.shards) + ["endless"] * self.endless + ["put"] * self.put
         return "-".join([*filter(None, parts), f"{self.frames}+{self.pause:g}"])
 
     @property
     def writer(self) -> str:
+        """Name of the writer."""
         return WAYS[self.way].writer
 
     def settings(self, folder: Path) -> ow.AcquisitionSettings:
+        """Return its settings, for a dataset in a folder."""
         sizes = {"t": None if self.endless else T, "p": ["left", "right"], "c": C, "y": Y, "x": X}
         dims = ow.dims_from_standard_axes(sizes, chunk_shapes=self.chunks, shard_shapes=self.shards)
         way: Way = WAYS[self.way]
@@ -86,7 +91,7 @@ class Killed:
         folder.mkdir()
         self.case, self.folder = case, folder
         said = json.dumps([str(folder), *astuple(case)])
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - of this module
             [sys.executable, "-m", __name__, said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.safe = -1
@@ -95,14 +100,14 @@ class Killed:
         """Wait until it has said how many frames are safe, and kill it."""
         if self.safe < 0:
             with self.process:
-                assert self.process.stdout is not None
-                line = self.process.stdout.readline()
+                line = self.process.stdout.readline() if self.process.stdout else ""
                 self.process.kill()
             self.safe = int(line)
         return self
 
     @property
     def root(self) -> str:
+        """Path of the dataset."""
         return self.case.settings(self.folder).output_path
 
 
@@ -134,10 +139,10 @@ def must_hold(case: Case, folder: Path, cursor: int, missing: list[int]) -> None
         found = way.read(way.make(), settings.output_path, array)
         lasting = wanted[: -(-(cursor - C * array.image) // (P * C))]
         if found is None:
-            assert not lasting.any()
+            np.testing.assert_array_equal(lasting, 0)
             continue
         np.testing.assert_array_equal(found.reshape(-1, C, Y, X)[: len(lasting)], lasting, err_msg=array.path)
-        assert not found.reshape(-1, C, Y, X)[len(lasting) :].any()
+        np.testing.assert_array_equal(found.reshape(-1, C, Y, X)[len(lasting) :], 0)
 
 
 if __name__ == "__main__":
