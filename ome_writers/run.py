@@ -322,9 +322,7 @@ class Run(RunState):
         return monotonic() - begin
 
     def _stored(self, buffer: int, flags: int, number: int) -> None:
-        """Note that all is there of the next frame, which is a block by itself, or in one that is handed over when it is
-        complete.
-        """
+        """Note that all is there of the next frame; a block that is complete with it is handed over."""
         if buffer < 0:
             if self._mark is not None:
                 self._mark(self.cursor)

@@ -67,19 +67,6 @@ class RunState:
         """Whether frames are taken in the order of the plan; those that were spooled are in the end."""
         self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
         self._open = OpenBlocks(self._assembly)
-        self._ack = ack_for(plan, writer.capabilities)
-        self._pending = getattr(writer, "pending", None)
-        self._at_once = self._ack == "append" or (self._ack == "block" and self._pending is None)
-        """Whether a block is out of the reach of a dying process when `write` returns."""
-        self._handed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-        """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
-        self._asked = 0.0
-        """When it was asked for the last time what it has stored."""
-        self._keeper: Keeper | None = None
-        self._mark = journal.mark if journal is not None and self._at_once else None
-        """What notes at once that a single frame came."""
-        self._replays = False
-        """Whether the frames that are taken came before."""
         self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
         self._in_steps = grows_in_steps(plan, writer.capabilities)
         """Whether all arrays are made longer together, by more than is needed yet."""
@@ -96,12 +83,30 @@ class RunState:
         self._lead = (None,) * (len(arrays[0].shape) - 2)
         self._failure: WriteError | None = None
         self.lock = threading.RLock()
-        self.syncing: Syncing | None = None
-        """What is to be known to bring the dataset to the device, if that is wanted."""
-        self.syncer: Syncer | None = None
         self._ahead: list[Step] = []
         self._next = 0
         """Which of the steps ahead comes next."""
+        self._begin_safety()
+
+    def _begin_safety(self) -> None:
+        """Know what survives the death of this process, which is nothing yet."""
+        plan, writer, journal = self.plan, self.writer, self.journal
+        self._ack = ack_for(plan, writer.capabilities)
+        self._pending = getattr(writer, "pending", None)
+        self._at_once = self._ack == "append" or (self._ack == "block" and self._pending is None)
+        """Whether a block is out of the reach of a dying process when `write` returns."""
+        self._handed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
+        self._asked = 0.0
+        """When it was asked for the last time what it has stored."""
+        self._keeper: Keeper | None = None
+        self._mark = journal.mark if journal is not None and self._at_once else None
+        """What notes at once that a single frame came."""
+        self._replays = False
+        """Whether the frames that are taken came before."""
+        self.syncing: Syncing | None = None
+        """What is to be known to bring the dataset to the device, if that is wanted."""
+        self.syncer: Syncer | None = None
 
     # ── what others ask while frames come, and after that ───────────────────────────────────────────────────────────
 
@@ -230,13 +235,13 @@ class RunState:
                 return 0
             if self.outcome is not None:
                 return self.outcome.frames
+            if self._waiting is not None:
+                return len(self._waiting.order) if self.journal is not None else 0
             if self._ack == "close":
                 return 0
             if self._failure is None:
                 self.settle()
             unsafe = [*(places for _, places in self._handed), *(block.places for block in self._open.values())]
-            if self._waiting is not None and self.journal is None:
-                return 0
             kept = self.journal.waiting if self.journal is not None else ()
             came = self.cursor - sum(map(len, self.skipped)) if self.puts is None else len(self.puts.order)
             return came - sum(place not in kept for places in unsafe for place in places)

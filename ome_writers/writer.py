@@ -117,10 +117,10 @@ class Writer(Protocol):
 
     Some more members are used if a writer has them. `pending()`: the numbers of the frames that `write` took and that
     are not stored yet, or could not be; without it, all are stored when `write` returns. `lost` (a sequence, asked for
-    after an error): the numbers of the frames that `write` took and that could not be stored. `note(frame, array, index,
-    record)`: called with the metadata of each frame that has some, once `write` has its pixels. `recount(marks)`: called
-    after a crash, when the dataset was opened with `attach`, with a byte for each place of the plan (see
-    `ome_writers.journal_file`); returns what the dataset itself says of them.
+    after an error): the numbers of the frames that `write` took and that could not be stored. `note(frame, array,
+    index, record)`: called with the metadata of each frame that has some, once `write` has its pixels.
+    `recount(marks)`: called after a crash, when the dataset was opened with `attach`, with a byte for each place of the
+    plan (see `ome_writers.journal_file`); returns what the dataset itself says of them.
 
     Examples
     --------
