@@ -113,13 +113,13 @@ class ResumedRun(Run):
             start = tuple(i // size * size for i, size in zip(index, self._blocks[array][:-2], strict=True))
             blocks.setdefault((array, start), []).append((place, int(row["frame"]), index))
         for (array, start), frames in blocks.items():
-            pixels = self._stored(array, start)
+            pixels = self._as_stored(array, start)
             for place, _, index in frames:
                 at = tuple(map(int.__sub__, index, start))
                 pixels[at] = self._kept.waiting.frame(place)
             self._write((Block([number for _, number, _ in frames], array, start, pixels),))
 
-    def _stored(self, array: int, start: Sequence[int]) -> NDArray[Any]:
+    def _as_stored(self, array: int, start: Sequence[int]) -> NDArray[Any]:
         """Return what is stored of a block, in memory of its own."""
         spec, shape = self.plan.layout.arrays[array], self._blocks[array]
         ends = [
@@ -202,7 +202,7 @@ class ResumedRun(Run):
             if place is not None and place < len(self._marks) and self._marks[place]:
                 came.append(slot)
         if came:
-            block.pixels[...] = self._stored(array, block.start).reshape(block.pixels.shape)
+            block.pixels[...] = self._as_stored(array, block.start).reshape(block.pixels.shape)
             block.slots += came
         return block
 
