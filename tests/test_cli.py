@@ -744,19 +744,17 @@ def test_recover_says_what_an_interrupted_dataset_holds(ask: Any) -> None:
         else:
             stream.append(np.full((12, 10), number + 1, "uint16"))
     stream._run.abort()  # noqa: SLF001 - as a process that dies
-    journal = "cells.ome.zarr.journal"
     for _ in range(2):
         code, said, complained = ask("recover", "cells.ome.zarr")
         assert (code, complained) == (0, "")
-        assert said.splitlines() == [
+        *lines, last = said.splitlines()
+        assert lines == [
             "cells.ome.zarr: stopped, 3 frames",
             "missing, by their places in the plan: 2",
             "why: the process that wrote it ended before the stream was closed",
-            (
-                f"It can be gone on with, `create_stream(settings, resume=True)`, as long as {journal} is beside it; without "
-                "that wish, that folder may be removed."
-            ),
         ]
+        assert "create_stream(settings, resume=True)" in last
+        assert "cells.ome.zarr.journal" in last
     assert zarr.open_array("cells.ome.zarr/0", mode="r")[:, :, 0, 0].tolist() == [[1, 2], [0, 4]]
     code, _, complained = ask("recover", "nothing")
     assert (code, complained.strip()) == (1, "there is nothing at nothing")
