@@ -234,7 +234,7 @@ def sync_journal(journal: Journal) -> None:
 
 
 def _remove(folder: Path) -> None:
-    # First what makes it a journal, so that half of one is none.
-    for name in (_RUN, *sorted(_NAMES - {_RUN})):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    # It goes as a whole: half of one would be in the way, and nobody could say what it is.
+    doomed = folder.with_name(f"{folder.name}.removed-{os.urandom(4).hex()}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -378,3 +378,27 @@ def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ow.create_stream(evolve(settings_in(tmp_path)), resume=True) as stream:
         send(stream, range(5, 8))
     assert np.asarray(ow.open_view(tmp_path / "a.ome.zarr"))[..., 0, 0].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+@pytest.mark.parametrize("chunks", [None, {"t": 2}])
+def test_nothing_came(tmp_path: Path, chunks: Any) -> None:
+    root = abandoned(tmp_path, 0, chunks=chunks)
+    assert (ow.recover(root).frames, ow.recover(root).verdict) == (0, "stopped")
+    with ow.create_stream(settings_in(tmp_path, chunks=chunks), resume=True) as stream:
+        send(stream, range(8))
+    assert np.asarray(ow.open_view(root))[..., 0, 0].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_frames_in_a_ring_are_safe_when_they_are_stored(tmp_path: Path, compression: str | None) -> None:
+    settings = settings_in(tmp_path, buffer_bytes=4096, compression=compression)
+    stream = ow.create_stream(settings)
+    send(stream, range(5))
+    assert stream.safe_frames <= 5
+    stream._run.writer.flush()  # noqa: SLF001 - what a view does
+    assert stream.safe_frames == 5
+    stream._run.abort()  # noqa: SLF001 - as a process that dies
+    assert ow.recover(settings.output_path).frames == 5
+    with ow.create_stream(settings, resume=True) as stream:
+        send(stream, range(5, 8))
+    assert np.asarray(ow.open_view(settings.output_path))[..., 0, 0].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
