@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from ome_writers.begin import Backend
-from ome_writers.datasets import read_dataset
+from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.documents import Outcome, Verdict
 from ome_writers.journal import journal_folder, journal_of
+from ome_writers.manifest import MANIFEST
 from ome_writers.resumed import recovered
 
 
@@ -61,13 +63,25 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
 
 def _as_it_says(root: str) -> Outcome:
     """Return what a dataset without a journal says of itself."""
-    said = read_dataset(root)
-    if said.verdict in ("complete", "stopped", "failed"):
-        verdict: Verdict = said.verdict  # type: ignore[assignment] # mypy does not narrow text
-        return Outcome(verdict=verdict, cursor=said.frames or 0, root=root)
-    if said.verdict is None:
+    verdict, frames = _said(root)
+    if verdict in ("complete", "stopped", "failed"):
+        return Outcome(verdict=verdict, cursor=frames or 0, root=root)
+    if verdict is None:
         raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
     raise FileNotFoundError(
         f"the run of {root} did not end, and its journal, {journal_folder(root).name}, is not beside it. The pixels "
         "can be read as they are; which frames came, and what rested in unfinished chunks, cannot be told without it"
     )
+
+
+def _said(root: str) -> tuple[Verdict | None, int | None]:
+    """Return the verdict and the number of frames that stand in the documents of a dataset."""
+    manifest = Path(root, MANIFEST)
+    if not manifest.is_file():
+        said = read_dataset(root)
+        return said.verdict, said.frames  # type: ignore[return-value] # what it is, the caller looks
+    try:
+        found = json.loads(manifest.read_bytes())
+        return found["verdict"], int(found["frames"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotADataset(f"{manifest}: cannot be read: {error!r}") from error
