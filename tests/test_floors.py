@@ -68,6 +68,7 @@ FLOORS = (
                 "readers",
                 "ways",
                 "killed",
+                "living",
                 "failing",
                 "conformance",
                 "profiles",

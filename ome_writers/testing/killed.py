@@ -5,30 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from attrs import astuple, evolve, frozen
-from numpy.typing import NDArray
+from attrs import evolve, frozen
 
 import ome_writers as ow
+from ome_writers.serial import dumps
+from ome_writers.testing import living
+from ome_writers.testing.living import C, P, T, X, Y, pixels, send
 from ome_writers.testing.ways import Way, ways
 
-Y, X = 6, 7
-T, P, C = 4, 2, 2
 WAYS = {way.name: way for way in ways()}
-
-
-def pixels(number: int) -> NDArray[Any]:
-    """Return a frame."""
-    return np.arange(Y * X, dtype="uint16").reshape(Y, X) + 100 * number + 1
-
-
-def metadata(number: int) -> dict[str, Any]:
-    """Return what comes with a frame."""
-    return {"exposure_time": 0.5, "number": number}
 
 
 @frozen
@@ -71,16 +59,7 @@ class Case:
 def acquire(case: Case, folder: Path, *, stream: ow.Stream | None = None, stop: int | None = None) -> ow.Stream:
     """Send frames to a stream; it stays open."""
     stream = stream or ow.create_stream(case.settings(folder), case.writer)
-    if not stream.cursor:
-        stream.set_global_metadata("lab", {"room": 3})
-    for number in range(stream.cursor, case.frames if stop is None else stop):
-        if number in case.passed:
-            stream.skip()
-        elif case.put:
-            t, p, c = number // (P * C), number // C % P, number % C
-            stream.put(pixels(number), frame_metadata=metadata(number), t=t, p=p, c=c)
-        else:
-            stream.append(pixels(number), frame_metadata=metadata(number))
+    send(stream, case.frames if stop is None else stop, case.passed, put=case.put)
     return stream
 
 
@@ -90,9 +69,12 @@ class Killed:
     def __init__(self, case: Case, folder: Path) -> None:
         folder.mkdir()
         self.case, self.folder = case, folder
-        said = json.dumps([str(folder), *astuple(case)])
-        self.process = subprocess.Popen(  # noqa: S603 - of this module
-            [sys.executable, "-m", __name__, said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        said = [dumps(case.settings(folder)), case.writer, case.frames, case.passed, case.put, case.pause]
+        self.process = subprocess.Popen(  # noqa: S603 - of this package
+            [sys.executable, "-P", living.__file__, json.dumps(said)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.safe = -1
 
@@ -109,17 +91,6 @@ class Killed:
     def root(self) -> str:
         """Path of the dataset."""
         return self.case.settings(self.folder).output_path
-
-
-def live() -> None:
-    """Acquire, in a process that is killed."""
-    folder, way, frames, chunks, shards, compression, endless, pause, passed, put = json.loads(sys.argv[1])
-    case = Case(way, frames, chunks, shards, compression, endless, pause, tuple(passed), put)
-    stream = acquire(case, Path(folder))
-    time.sleep(pause)
-    sys.stdout.write(f"{stream.safe_frames}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
 
 
 def must_hold(case: Case, folder: Path, cursor: int, missing: list[int]) -> None:
@@ -143,7 +114,3 @@ def must_hold(case: Case, folder: Path, cursor: int, missing: list[int]) -> None
             continue
         np.testing.assert_array_equal(found.reshape(-1, C, Y, X)[: len(lasting)], lasting, err_msg=array.path)
         np.testing.assert_array_equal(found.reshape(-1, C, Y, X)[len(lasting) :], 0)
-
-
-if __name__ == "__main__":
-    live()
