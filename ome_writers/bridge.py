@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, get_type_hints
 from attrs import NOTHING, Attribute, asdict, fields_dict, frozen
 from attrs.exceptions import FrozenInstanceError
 
+from ome_writers.beyond import ask
 from ome_writers.check import Checked, Draft, build
 from ome_writers.dumping import Choice, chosen, dumped
 from ome_writers.errors import Problem, SettingsError
@@ -127,7 +128,7 @@ class Bridged(Checked):
     @classmethod
     def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # noqa: ARG003 - there is but one
         """Return the JSON schema of the fields."""
-        schema: dict[str, Any] = importlib.import_module("ome_writers.jsonschema").json_schema(cls)
+        schema: dict[str, Any] = ask("schemas", "schema_of", cls)
         return schema
 
     def model_dump(  # noqa: PLR0913 - as there

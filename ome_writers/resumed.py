@@ -135,6 +135,12 @@ class ResumedRun(Run):
 
     def recover(self) -> Outcome:
         """Bring the dataset to its best final state."""
+        try:
+            return self._recovered()
+        finally:
+            self.let_go()
+
+    def _recovered(self) -> Outcome:
         with self.lock:
             self._mend()
             told = self._kept.told

@@ -20,7 +20,8 @@ import numpy as np
 from attrs import NOTHING, fields, fields_dict, has
 
 from ome_writers.acquisition_rules import BACKENDS, COMPRESSIONS
-from ome_writers.items import Channel, Position
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.omission import PLANE_COLUMNS
 from ome_writers.settings import AcquisitionSettings
 
 Json = dict[str, Any]
@@ -32,6 +33,7 @@ _PLAIN: Final[dict[Any, str]] = {str: "string", int: "integer", float: "number",
 _SHORT: Final[dict[type, Json]] = {
     Channel: {"type": "string", "minLength": 1, "description": "Name of a channel that has only a name."},
     Position: {"type": "string", "minLength": 1, "description": "Name of a position that has only a name."},
+    Camera: {"type": "string", "minLength": 1, "description": "Name of a camera that has only a name."},
 }
 """What may stand for an object of a class."""
 
@@ -53,6 +55,7 @@ _LIMITS: Final[dict[tuple[str, str], Json]] = {
     ("Channel", "excitation_wavelength_nm"): {"exclusiveMinimum": 0},
     ("Channel", "emission_wavelength_nm"): {"exclusiveMinimum": 0},
     ("Position", "name"): {"minLength": 1},
+    ("Camera", "name"): {"minLength": 1},
     ("Position", "grid_row"): {"minimum": 0},
     ("Position", "grid_column"): {"minimum": 0},
     ("Dimension", "name"): {"minLength": 1},
@@ -66,6 +69,45 @@ _LIMITS: Final[dict[tuple[str, str], Json]] = {
     ("AcquisitionSettings", "buffer_bytes"): {"minimum": 0},
     ("ScratchFormat", "max_memory_bytes"): {"minimum": 0},
 }
+
+_SELECTORS: Final[Json] = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [
+            {"type": ["integer", "string"]},
+            {"type": "array", "items": {"type": ["integer", "string"]}, "minItems": 1},
+        ]
+    },
+    "examples": [{"c": "GFP", "z": [0, 1, 3, 4]}, {"t": "1::3"}],
+}
+_COLUMN: Final[Json] = {"type": ["array", "null"], "items": {"type": ["number", "null"]}}
+_RAGGED: Final[dict[tuple[str, str], Json]] = {
+    ("Omit", "where"): _SELECTORS,
+    ("Omit", "unless"): _SELECTORS,
+    ("AcquisitionSettings", "omit"): {
+        "anyOf": [
+            _SELECTORS,
+            {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/Omit"}, _SELECTORS]}},
+            {"type": "null"},
+        ]
+    },
+    ("AcquisitionSettings", "frames"): {
+        "anyOf": [
+            {"$ref": "#/$defs/Frames"},
+            {"type": "array", "items": {"type": ["array", "object"]}, "minItems": 1},
+            {"type": "null"},
+        ]
+    },
+    ("Frames", "index"): {"type": "array", "items": {"type": ["array", "object"]}, "minItems": 1},
+    **{("Frames", name): _COLUMN for name in PLANE_COLUMNS},
+    ("Camera", "pixel_size"): {
+        "anyOf": [
+            {"type": ["number", "null"]},
+            {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        ]
+    },
+}
+"""What jagged acquisitions take: short forms, and columns of numbers."""
 
 Notes = Mapping[tuple[str, str], str]
 
@@ -86,7 +128,7 @@ def schema(sources: Sequence[str] = (), plugins: Sequence[str] = ()) -> Json:
     >>> made["required"], made["$defs"]["Dimension"]["required"]
     ([], ['name'])
     >>> made["$defs"]["Dimension"]["properties"]["type"]["enum"]
-    ['space', 'time', 'channel', 'position', 'other', None]
+    ['space', 'time', 'channel', 'position', 'camera', 'other', None]
     """
     notes = {key: text for source in sources for key, text in _notes(source)}
     classes = list(_reached(AcquisitionSettings))
@@ -100,6 +142,35 @@ def schema(sources: Sequence[str] = (), plugins: Sequence[str] = ()) -> Json:
         **_codecs(),
         "$defs": made,
     }
+
+
+def schema_of(cls: type) -> Json:
+    """Return the JSON Schema of one settings class, with what it holds written out in place.
+
+    Raises
+    ------
+    TypeError
+        If a field has a type that no JSON is known for.
+
+    Examples
+    --------
+    >>> from ome_writers import Plate
+    >>> schema_of(Plate)["properties"]["row_names"]
+    {'type': 'array', 'items': {'type': 'string'}}
+    """
+    made = {one.__name__: _object(one, {}, ()) for one in _reached(cls)}
+    written: Json = _written_out({"title": cls.__name__, **made[cls.__name__]}, made)
+    return written
+
+
+def _written_out(value: Any, made: Mapping[str, Json]) -> Any:
+    if isinstance(value, list):
+        return [_written_out(item, made) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _written_out(made[value["$ref"].rpartition("/")[2]], made)
+    return {name: _written_out(item, made) for name, item in value.items()}
 
 
 def _reached(cls: type) -> Iterator[type]:
@@ -154,8 +225,14 @@ def _of(hint: Any) -> Json:
         return _either([_of(argument) for argument in arguments])
     if origin is tuple:
         return {"type": "array", "items": _of(arguments[0])}
+    if hint is Any:
+        return {}
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _of(arguments[1])}
     if hint in _PLAIN:
         return {"type": _PLAIN[hint]}
+    if not has(hint):
+        raise TypeError(f"no JSON is known for {hint!r}")
     reference = {"$ref": f"#/$defs/{hint.__name__}"}
     return {"anyOf": [_SHORT[hint], reference]} if hint in _SHORT else reference
 
@@ -175,7 +252,7 @@ def _either(kinds: Sequence[Json]) -> Json:
 # ── what is more than a type says ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _special(cls: type, name: str, plugins: Sequence[str]) -> Json | None:
+def _special(cls: type, name: str, plugins: Sequence[str]) -> Json | None:  # noqa: PLR0911 - a list of cases
     if name == "color":
         return _COLOR
     if name == "dtype":
@@ -187,6 +264,8 @@ def _special(cls: type, name: str, plugins: Sequence[str]) -> Json | None:
         return {"anyOf": [{"enum": [*_DTYPES, ""]}, short]}
     if name == "prefer_single_file":
         return {"enum": ["auto", "always", "never", True, False]}
+    if (found := _RAGGED.get((cls.__name__, name))) is not None:
+        return found
     if cls is AcquisitionSettings and name == "format":
         writers = [writer for names in BACKENDS.values() for writer in names]
         words = dict.fromkeys(["auto", *(word for words in _WORDS.values() for word in words), *writers, *plugins])

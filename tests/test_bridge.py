@@ -15,7 +15,7 @@ import pytest
 
 import ome_writers as ow
 from ome_writers.deprecated import PositionDimension
-from ome_writers.jsonschema import json_schema
+from ome_writers.schemas import schema_of
 
 
 def full() -> ow.AcquisitionSettings:
@@ -188,7 +188,7 @@ class TestClasses:
             field: complex
 
         with pytest.raises(TypeError, match="no JSON is known for <class 'complex'>"):
-            json_schema(Strange)
+            schema_of(Strange)
 
 
 class TestFieldsOfOtherModels:

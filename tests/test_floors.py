@@ -24,7 +24,6 @@ FLOORS = (
             "ragged_rules",
             "bridge",
             "dumping",
-            "jsonschema",
             "deprecated",
             "formats",
         ],
