@@ -114,6 +114,7 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
         if place <= through:  # each of these has a page, in order of arrival
             pages["" if single else f"run_p{image:03}{drawn.format.suffix}"].append((image, loops))
     expected = [(image, loops) for _, image, loops in arrived]
+    announced = outcome.verdict == "running" and drawn.num_frames is None
     for root in whole(drawn, outcome):
         told, blank = {}, defaultdict(list)
         notes = {
@@ -131,14 +132,15 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
                 uuid = data.find(f"{OME}UUID")
                 assert (uuid is None) == single
                 file, ifd = "" if uuid is None else uuid.get("FileName"), int(data.get("IFD"))
-                assert data.get("PlaneCount") == "1"
-                loops = {axis: int(data.get(f"First{axis}")) for axis in "TCZ"}
-                full[number][tuple(loops.values())] += 1
-                if ifd in noted:
-                    blank[file, ifd].append(number)
-                else:
-                    assert (file, ifd) not in told, "no page is two planes"
-                    told[file, ifd] = (number, loops)
+                for more, loops in planes_of(data, sizes):
+                    if announced and (number, loops) not in expected:
+                        continue  # more rounds are announced than one
+                    full[number][tuple(loops.values())] += 1
+                    if ifd in noted:
+                        blank[file, ifd].append(number)
+                    else:
+                        assert (file, ifd + more) not in told, "no page is two planes"
+                        told[file, ifd + more] = (number, loops)
         assert {key: pages[key[0]][key[1]] for key in told} == told
         assert sorted(map(repr, told.values())) == sorted(map(repr, expected))
         assert all(len(set(images)) == 1 for images in blank.values()), "tifffile cannot read a page of two images"
@@ -151,6 +153,22 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
         if outcome.verdict != "running":
             assert all((planes == 1).all() for planes in full.values()), "every plane has one page"
         assert len(full) == len(image_numbers(axes_and_fans(drawn)[1])) or single
+
+
+def planes_of(data, pixels):
+    """Yield the planes of a `TiffData`, each with the number of pages that it lies behind the first."""
+    first = {axis: int(data.get(f"First{axis}", 0)) for axis in "TCZ"}
+    assert data.get("PlaneCount") == "1" or len(pixels.findall(f"{OME}TiffData")) < int(data.get("PlaneCount"))
+    if data.get("PlaneCount") == "1":
+        yield 0, first
+        return
+    order = [axis for axis in pixels.get("DimensionOrder") if axis in first]
+    sizes = [int(pixels.get(f"Size{axis}")) for axis in order]
+    begin = int(np.ravel_multi_index([first[axis] for axis in order], sizes, order="F"))
+    for more in range(min(int(data.get("PlaneCount")), 64)):
+        index = np.unravel_index(begin + more, sizes, order="F")
+        at = {axis: int(k) for axis, k in zip(order, index, strict=True)}
+        yield more, {axis: at[axis] for axis in "TCZ"}
 
 
 def stretch(text):
@@ -254,7 +272,7 @@ def test_metadata_of_frames_survives_in_ome_tiff(run):
                         assert float(plane.get(name)) == outcome.records[place][key]
         numbers = {"delta_t", "exposure_time", "position_x", "position_y", "position_z"}
         for place, record in outcome.records.items():
-            if place in at.values():
+            if place in at.values() and not (outcome.verdict == "running" and drawn.num_frames is None):
                 others = {key: value for key, value in record.items() if key not in numbers}
                 assert told.get(place, {}) == others
 

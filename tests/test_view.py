@@ -419,12 +419,12 @@ class TestWhatDocumentsSay:
     @pytest.mark.parametrize("facts", [{}, {"dimensions": 3, "axes": []}, {**FACTS, "axes": ["z"]}])
     def test_nonsense_is_refused(self, facts: Any) -> None:
         with pytest.raises(ValueError, match="what the documents say of the dimensions cannot be understood"):
-            cube_from(facts, [[4], [4]], "uint8")
+            cube_from(facts, [[4], [4]], ["uint8"] * 2)
 
     def test_as_many_arrays_as_the_loops_make(self) -> None:
-        assert cube_from(self.FACTS, [[4], [4]], "uint8").counts == (2, 4)
+        assert cube_from(self.FACTS, [[4], [4]], ["uint8"] * 2).counts == (2, 4)
         with pytest.raises(ValueError, match="but there are 3 arrays"):
-            cube_from(self.FACTS, [[4], [4], [4]], "uint8")
+            cube_from(self.FACTS, [[4], [4], [4]], ["uint8"] * 3)
 
 
 def test_pages_that_are_still_to_come_read_as_the_fill_value(tmp_path: Path) -> None:
