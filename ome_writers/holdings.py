@@ -76,7 +76,13 @@ def held(
         items = [(dim.coords or ())[k] for dim, k in zip(fans, fan, strict=True) if dim.type in ("position", "camera")]
         dense.append(Holding(fan, tuple(_together(members[axis.name], items) for axis in axes)))
     if settings.holes == "dense":
-        return tuple(dense)
+        if settings.format.name != "ome-tiff":
+            return tuple(dense)
+        # An image has a page at least, and of what nobody acquires there is none.
+        came = np.zeros(len(dense), bool)
+        for part in parts:
+            came[numbers_of_fans(_written_out(part), settings.dimensions[:-2], fans)] = True
+        return tuple(holding for holding, here in zip(dense, came.tolist(), strict=True) if here)
     if (
         settings.holes == "split"
         and axes

@@ -357,6 +357,15 @@ def planned_masks(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[NDArray
     return masks
 
 
+def paged_masks(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.bool_]]:
+    """Return which planes of each array have a page in OME-TIFF: the planned ones, since no image can be without."""
+    masks = planned_masks(plan, shapes)
+    for mask in masks:
+        if not mask.any():
+            mask[(0,) * mask.ndim] = True
+    return masks
+
+
 def planes_held(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> dict[int, list[list[list[int]]]]:
     """Return for each array in which not every plane is planned which ones are, as boxes: indices along each axis.
 

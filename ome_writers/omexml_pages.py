@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ome_writers.axes import Axis
 from ome_writers.documents import Outcome
-from ome_writers.images import planned_masks
+from ome_writers.images import paged_masks
 from ome_writers.markup import attributes
 from ome_writers.order import Rows
 from ome_writers.pages import paging
@@ -83,7 +83,7 @@ def pages_of(
     ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
     roles = [axis.role for axis in axes[:-2]]
     bare = outcome.bare or outcome.verdict == "running"
-    masks = planned_masks(plan, shapes)
+    masks = paged_masks(plan, shapes)
     found = []
     for mask, blank, mine in zip(masks, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
         index = rows["index"][mine]
@@ -261,7 +261,7 @@ def planned_planes(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[NDArra
     """Return for each array the numbers of its planned planes, in storage order."""
     if not plan.settings.is_ragged:
         return [np.arange(prod(shape[:-2])) for shape in shapes]
-    return [np.flatnonzero(mask) for mask in planned_masks(plan, shapes)]
+    return [np.flatnonzero(mask) for mask in paged_masks(plan, shapes)]
 
 
 def first_pages(

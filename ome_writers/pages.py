@@ -19,7 +19,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from ome_writers.images import planned_masks
+from ome_writers.images import paged_masks
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 
@@ -57,7 +57,7 @@ def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
     # In a file without frames, it is the first image that has a page.
     _, firsts = np.unique(file_of, return_index=True)
     standing = (paged > 0) | (np.isin(np.arange(len(file_of)), firsts) & (counts[file_of] == 0))
-    wanting = np.flatnonzero(standing & (paged < [int(mask.sum()) for mask in planned_masks(plan, shapes)]))
+    wanting = np.flatnonzero(standing & (paged < [int(mask.sum()) for mask in paged_masks(plan, shapes)]))
     blanks = np.full(len(file_of), -1)
     blanks[wanting] = counts[file_of[wanting]] + _ordinals(file_of[wanting], len(files))
     behind = zip(files, np.bincount(file_of[wanting], minlength=len(files)).tolist(), strict=True)

@@ -28,7 +28,7 @@ from ome_writers.layout import ArraySpec, block_shape
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings
-from ome_writers.tiffblocks import GAP, FilePages
+from ome_writers.tiffblocks import GAP, FilePages, Planes
 from ome_writers.tiffpages import Page
 from ome_writers.units import METERS
 
@@ -194,12 +194,12 @@ class TiffPlacement:
 
     # ── what is left at the end ─────────────────────────────────────────────────────────────────────────────────────
 
-    def in_order(self, number: int, shapes: Sequence[tuple[int, ...]]) -> bool:
+    def in_order(self, number: int, shapes: Sequence[tuple[int, ...]], planned: Planes | None = None) -> bool:
         """Return whether the first pages of a file are those of its images once these have `shapes`, one after another.
 
         In each image they must lie in storage order. If not, `compact` makes directories for which this is so.
         """
-        return self._files[number].in_order(shapes)
+        return self._files[number].in_order(shapes, planned)
 
     def pixels_end(self, number: int, shapes: Sequence[tuple[int, ...]]) -> int:
         """Return where the last pixel of a file lies once its images have `shapes`."""
@@ -209,13 +209,13 @@ class TiffPlacement:
         """Yield from where to where pixels of a file lie once its images have `shapes`, in its order."""
         return self._files[number].used(shapes)
 
-    def compact(self, number: int, shapes: Sequence[tuple[int, ...]], at: int) -> Head:
+    def compact(self, number: int, shapes: Sequence[tuple[int, ...]], at: int, planned: Planes | None = None) -> Head:
         """Return directories, beginning at `at`, for the pages of a file once its images have `shapes`."""
-        return self._files[number].compact(shapes, at)
+        return self._files[number].compact(shapes, at, planned)
 
-    def compact_bytes(self, number: int, shapes: Sequence[tuple[int, ...]]) -> int:
+    def compact_bytes(self, number: int, shapes: Sequence[tuple[int, ...]], planned: Planes | None = None) -> int:
         """Return how long these directories are."""
-        return self._files[number].compact_bytes(shapes)
+        return self._files[number].compact_bytes(shapes, planned)
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,8 @@ from ome_writers.cuts import Cut, Head
 from ome_writers.layout import ArraySpec
 from ome_writers.tiffpages import HEADER, Page, directories
 
+Planes = Sequence[NDArray[np.int64]]
+"""Numbers of planes of each image, in storage order."""
 GAP: Final = 16
 """Bytes between strips that must not touch; keeps pixels aligned."""
 _SECTOR: Final = 4096
@@ -240,8 +242,15 @@ class FilePages:
 
     # ── what is left at the end ─────────────────────────────────────────────────────────────────────────────────────
 
-    def in_order(self, shapes: Sequence[tuple[int, ...]]) -> bool:
-        """Return whether the pages of images of these shapes are the first of the file, in storage order."""
+    def in_order(self, shapes: Sequence[tuple[int, ...]], planned: Planes | None = None) -> bool:
+        """Return whether the pages of images of these shapes are the first of the file, in storage order.
+
+        `planned` are the numbers of each image's planes that are planned at all, if not all of them are.
+        """
+        if planned is not None and any(
+            len(some) < prod(shape[:-2]) for some, shape in zip(planned, shapes, strict=True)
+        ):
+            return False
         before = 0
         for member, shape in enumerate(shapes):
             sizes, count = shape[:-2], prod(shape[:-2])
@@ -284,24 +293,25 @@ class FilePages:
                 edges = np.flatnonzero(np.diff(here, prepend=False, append=False)).reshape(-1, 2)
                 yield from map(tuple, (stretch.origin + (edges + first - stretch.first) * stride).tolist())
 
-    def compact(self, shapes: Sequence[tuple[int, ...]], at: int) -> Head:
+    def compact(self, shapes: Sequence[tuple[int, ...]], at: int, planned: Planes | None = None) -> Head:
         """Yield directories for images of these shapes, one after the other, in storage order; they begin at `at`."""
-        end = at + self.compact_bytes(shapes)
+        end = at + self.compact_bytes(shapes, planned)
         number = 0
         for member, (shape, (kind, cut)) in enumerate(zip(shapes, self.kinds, strict=True)):
-            count, begin = prod(shape[:-2]), 0
+            count, begin = prod(shape[:-2]) if planned is None else len(planned[member]), 0
             while begin < count:
                 first = number == 0
                 stop = 1 if first else min(begin + _PAGES, count)
-                flat = np.arange(begin, stop)
+                flat = np.arange(begin, stop) if planned is None else planned[member][begin:stop]
                 places, _ = self.pages(member, indices(flat, shape[:-2]))
                 after = at + (kind.first_directory_bytes if first else len(flat) * kind.directory_bytes)
                 yield at, directories(kind, at, places, after % end, stride=cut.run_stride, first=first)
                 at, begin, number = after, stop, number + len(flat)
 
-    def compact_bytes(self, shapes: Sequence[tuple[int, ...]]) -> int:
+    def compact_bytes(self, shapes: Sequence[tuple[int, ...]], planned: Planes | None = None) -> int:
         """Return how long such directories are."""
-        each = sum(prod(shape[:-2]) * kind.directory_bytes for shape, (kind, _) in zip(shapes, self.kinds, strict=True))
+        counts = [prod(shape[:-2]) for shape in shapes] if planned is None else [len(some) for some in planned]
+        each = sum(count * kind.directory_bytes for count, (kind, _) in zip(counts, self.kinds, strict=True))
         kind = self.kinds[0][0]
         return each - kind.directory_bytes + kind.first_directory_bytes
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ome_writers.cuts import Cut
 from ome_writers.documents import Text
+from ome_writers.omexml_pages import planned_planes
 from ome_writers.placement_tiff import TiffPlacement, place_tiff
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
@@ -231,11 +232,25 @@ class DirectTiff:
                     continue
                 number, text = self._numbers[document.path], _said(document.body)
                 if document.shapes:
-                    self._files.finish(number, text, document.shapes)
+                    self._files.finish(number, text, document.shapes, self._planned(documents, number))
                 else:
                     self._files.say(number, text)
         finally:
             self.abort()
+
+    def _planned(self, documents: Documents, number: int) -> list[NDArray[np.int64]] | None:
+        """Return the planes of the images of a file that are planned at all, `None` if all are."""
+        plan = self._placement.plan
+        if not plan.settings.is_ragged:
+            return None
+        shapes = list(self._shapes)
+        for document in documents:
+            mine = self._numbers.get(document.path, -1)
+            arrays = [array for array, file in enumerate(self._file_of) if file == mine]
+            for array, shape in zip(arrays, document.shapes, strict=False):
+                shapes[array] = shape
+        every = planned_planes(plan, shapes)
+        return [every[array] for array, file in enumerate(self._file_of) if file == number]
 
     def abort(self) -> None:
         """Close the files, which are whole; what was written is stored."""

@@ -25,6 +25,7 @@ from attrs import define
 
 from ome_writers.documents import Text
 from ome_writers.placement_tiff import TiffPlacement
+from ome_writers.tiffblocks import Planes
 from ome_writers.tiffpages import HEADER, description_at
 from ome_writers.writers.placed import Pieces, PlacedFiles, get, put
 from ome_writers.writers.reserve import lengthen, release, reserve
@@ -195,8 +196,10 @@ class TiffFiles:
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def finish(self, number: int, text: Said, shapes: Shapes) -> None:
+    def finish(self, number: int, text: Said, shapes: Shapes, planned: Planes | None = None) -> None:
         """Leave a file with the pages of images of these shapes, and with its final OME-XML; once more changes nothing.
+
+        Of planes that are not `planned` (by their numbers, image by image) no page is left.
 
         Raises
         ------
@@ -209,8 +212,8 @@ class TiffFiles:
             self.say(number, text)
             self._cut(file)
             return
-        if not placement.in_order(number, shapes):
-            self._rearrange(file, text, shapes)
+        if not placement.in_order(number, shapes, planned):
+            self._rearrange(file, text, shapes, planned)
             return
         # First what refers to fewer pages, then fewer pages.
         self.say(number, text)
@@ -222,25 +225,25 @@ class TiffFiles:
             self._move_text(file, file.end)
         self._cut(file)
 
-    def _rearrange(self, file: _Standing, text: Said, shapes: Shapes) -> None:
-        size = self._placement.compact_bytes(file.number, shapes)
+    def _rearrange(self, file: _Standing, text: Said, shapes: Shapes, planned: Planes | None) -> None:
+        size = self._placement.compact_bytes(file.number, shapes, planned)
         end = _even(self._placement.pixels_end(file.number, shapes))
         # First where nothing is in the way.
-        self._give(file, text, shapes, _even(max(file.end, file.text + file.count)))
+        self._give(file, text, shapes, _even(max(file.end, file.text + file.count)), planned)
         # Now the directories from before are dead, and these can stand where the pixels end.
         if end + size + file.count + _SLACK < file.directory:
-            self._give(file, text, shapes, end)
+            self._give(file, text, shapes, end, planned)
         self._cut(file)
         at = len(HEADER)
         for begin, stop in self._placement.used(file.number, shapes):
             release(self.open(file.number), at, begin)
             at = stop
 
-    def _give(self, file: _Standing, text: Said, shapes: Shapes, begin: int) -> None:
+    def _give(self, file: _Standing, text: Said, shapes: Shapes, begin: int, planned: Planes | None) -> None:
         """Give a file other directories, and an OME-XML behind them."""
         number, placement, opened = file.number, self._placement, self.open(file.number)
-        at = begin + placement.compact_bytes(number, shapes)
-        for place, directories in placement.compact(number, shapes, begin):
+        at = begin + placement.compact_bytes(number, shapes, planned)
+        for place, directories in placement.compact(number, shapes, begin, planned):
             put(opened, directories, place)
         count = self._put(number, text, at)
         put(opened, struct.pack("<QQ", count, at), description_at(placement.page(number), begin))
