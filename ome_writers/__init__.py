@@ -11,7 +11,7 @@ from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, Se
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.location import Location
-from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
 from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
@@ -20,6 +20,7 @@ from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.compiling import compile  # noqa: A004 - the verb of this library
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
     from ome_writers.finished import finish
@@ -99,6 +100,7 @@ _LATE = {
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
+    **dict.fromkeys(("compile",), "ome_writers.compiling"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

@@ -11,9 +11,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ome_writers.casts import row_name
-from ome_writers.settings import Plate, Position
+from ome_writers.items import Position
+from ome_writers.settings import Plate
 from ome_writers.units import METERS, SECONDS, ngff_name
-from ome_writers.useq_loops import GRID, Nest, Visit, by_chance
+from ome_writers.useq.loops import GRID, Nest, Visit, by_chance
 
 if TYPE_CHECKING:
     import useq
