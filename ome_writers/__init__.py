@@ -14,12 +14,13 @@ from ome_writers.location import Location
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
 from ome_writers.shell import create_stream, write
-from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
+from ome_writers.shorthand import StandardAxis, dims_from_standard_axes, flat
 from ome_writers.stream import Stream
 from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.arranging import arrange
     from ome_writers.compiling import compile  # noqa: A004 - the verb of this library
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
@@ -69,6 +70,7 @@ __all__ = [
     "WriteError",
     "Writer",
     "__version__",
+    "arrange",
     "assemble",
     "compile",
     "cost",
@@ -79,6 +81,7 @@ __all__ = [
     "dump",
     "dumps",
     "finish",
+    "flat",
     "load",
     "load_plan",
     "loads",
@@ -95,6 +98,7 @@ __all__ = [
 ]
 
 _LATE = {
+    **dict.fromkeys(("arrange",), "ome_writers.arranging"),
     **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),

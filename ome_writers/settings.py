@@ -16,7 +16,7 @@ from attrs import asdict, evolve, field, frozen
 from ome_writers import acquisition_rules, rules, units
 from ome_writers.bridge import Bridged
 from ome_writers.items import Camera, Channel, Position
-from ome_writers.omission import Frames, Omit
+from ome_writers.omission import Frames, Omit, with_inner_loops
 from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
@@ -264,6 +264,8 @@ class AcquisitionSettings(Bridged):
             self._set(dimensions=self.dimensions[:-2] + tuple(map(_of_frame, self.dimensions[-2:])))
             if isinstance(self.frames, Frames) and isinstance(self.frames.index, tuple):
                 self._set(frames=evolve(self.frames, index=numbered(self.frames.index, self.dimensions[:-2])))
+            elif isinstance(self.frames, Frames):
+                self._set(frames=with_inner_loops(self.frames, self.dimensions[:-2]))
         super().__attrs_post_init__()
 
     @property

@@ -45,12 +45,12 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
-        *["simulate", "sources", "arrange", "prepared", "finished", "compiling"],
+        *["simulate", "sources", "arranging", "recorded", "prepared", "finished", "compiling"],
         *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "first", "second", "given")],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "prepare", "show")],
+        *[f"cli.{name}" for name in ("__init__", "app", "arrange", "bench", "console", "demo", "prepare", "show")],
         *[f"testing.{name}" for name in ("runs", "tiffs", "sequences")],
         *[
             f"testing.{name}"

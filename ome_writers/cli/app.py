@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from ome_writers import __version__
-from ome_writers.arrange import arranged
+from ome_writers.recorded import arranged
 from ome_writers.cli import show
+from ome_writers.cli.arrange import arrange
 from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
@@ -195,6 +196,7 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 app.command(bench, sort_key=6)
 app.command(prepare, sort_key=7)
 app.command(finish, sort_key=8)
+app.command(arrange, sort_key=9)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────

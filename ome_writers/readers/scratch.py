@@ -107,3 +107,8 @@ def frame_metadata(folder: Path) -> list[Record]:
     if said.get("verdict", "running") == "running":
         return read_notes(notes.read_bytes()) if notes.exists() else []
     return list(said["frame_metadata"])
+
+
+def missing_frames(folder: Path) -> list[tuple[int, int]]:
+    """Return the numbers of the frames that did not come, as ranges, first and last."""
+    return [(first, last) for first, last in json.loads((folder / MANIFEST).read_bytes()).get("missing") or ()]

@@ -24,7 +24,7 @@ from ome_writers.items import Camera
 from ome_writers.omission import Frames, Omit
 from ome_writers.settings import Dimension, Plate
 from ome_writers.useq import events, first, second
-from ome_writers.useq.dims import UnitTuple, scaled
+from ome_writers.useq.dims import UnitTuple, cut, scaled
 from ome_writers.useq.loops import IrregularSequenceError, NoLoops
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def described(
     else:
         if cameras:
             found.words.append({"name": "cam", "type": "camera", "coords": cameras})
-    made = dimensions([*found.words, *frame], chunk_shapes or {}, shard_shapes or {})
+    made = cut([*found.words, *frame], chunk_shapes or {}, shard_shapes or {})
     if found.frames is None:
         # Loops over one item may stand anywhere, and only they can stand before one without end.
         made.sort(key=lambda dim: dim.count is not None)
@@ -229,15 +229,3 @@ def listed(
         cameras=cameras,
     )
     return first.Found(found.dimensions, version.plate(seq, found.sites), (), found.frames)
-
-
-def dimensions(
-    words: list[dict[str, Any]], chunk_shapes: Mapping[str, int], shard_shapes: Mapping[str, int]
-) -> list[Dimension]:
-    """Return dimensions of their words, cut into chunks and shards."""
-    return [
-        Dimension(**one)
-        if one.get("type") in ("position", "camera")
-        else Dimension(**one, chunk_size=chunk_shapes.get(one["name"]), shard_size_chunks=shard_shapes.get(one["name"]))
-        for one in words
-    ]

@@ -88,6 +88,21 @@ def scaled(given: tuple[float | None, str]) -> dict[str, Any]:
     return {"scale": given[0], "unit": given[1]}
 
 
+def cut(
+    words: Sequence[Mapping[str, Any]], chunk_shapes: Mapping[str, int], shard_shapes: Mapping[str, int]
+) -> list[Dimension]:
+    """Return dimensions of their words, cut into chunks and shards."""
+    fans = ("position", "camera")
+    return [
+        Dimension(
+            **one,
+            chunk_size=None if one.get("type") in fans else chunk_shapes.get(one["name"]),
+            shard_size_chunks=None if one.get("type") in fans else shard_shapes.get(one["name"]),
+        )
+        for one in words
+    ]
+
+
 def _spread(loop: Loop, unit: float) -> dict[str, Any]:
     """Return where the items of a loop lie: by scale and translation if evenly and upwards, else one by one."""
     places = [_clean(float(item) * unit) for item in loop.items]
@@ -153,7 +168,9 @@ def with_own_lists(
                 else:
                     lists["c"] = [names[every.index(label)] for label in own]
             elif dim.name in ("t", "z") and dim.count is not None:
-                longest = max((n.loops[dim.name] for n in nests if dim.name in n.loops), key=lambda loop: loop.count or 0)
+                longest = max(
+                    (n.loops[dim.name] for n in nests if dim.name in n.loops), key=lambda loop: loop.count or 0
+                )
                 # Without planes, the one that there is lies where the position does.
                 items = nest.loops[dim.name].items if dim.name in nest.loops else (0.0,)
                 if items == longest.items[: len(items)]:

@@ -315,7 +315,9 @@ def _with_own_lists(
         lists: dict[str, list[str]] = {}
         counts: dict[str, int] = {}
         if names:
-            pairs = sorted({(events[k].index.get("c", 0), int(columns["c"][k])) for k in mine.tolist()}, key=_numbers_first)
+            pairs = sorted(
+                {(events[k].index.get("c", 0), int(columns["c"][k])) for k in mine.tolist()}, key=_numbers_first
+            )
             own = [place for _, place in pairs]
             if own != list(range(len(own))) and [index for index, _ in pairs] == list(range(len(own))):
                 lists["c"] = [names[place] for place in own]

@@ -11,8 +11,8 @@ from ome_writers.check import build
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.items import Camera
 from ome_writers.settings import AcquisitionSettings, Dimension
-from ome_writers.useq import described, dimensions, frame_dims, sequence_in
-from ome_writers.useq.dims import UnitTuple
+from ome_writers.useq import described, frame_dims, sequence_in
+from ome_writers.useq.dims import UnitTuple, cut
 from ome_writers.useq.events import Event, listing, read
 
 if typing.TYPE_CHECKING:
@@ -53,13 +53,10 @@ def settings_of(  # noqa: PLR0913 - what a sequence does not know
         given = {name: pair for name, pair in (units or {}).items() if pair}
         came = listing(_events(source), units=given, cameras=taken_by)
         found = {
-            "dimensions": _cut([*came.dimensions, *frame], chunk_shapes or {}, shard_shapes or {}),
+            "dimensions": cut([*came.dimensions, *frame], chunk_shapes or {}, shard_shapes or {}),
             "frames": came.frames,
         }
     return AcquisitionSettings(**{**found, **fields})
-
-
-_cut = dimensions
 
 
 def _events(source: object) -> list[Event]:

@@ -190,8 +190,9 @@ def _nest(seq: useq.MDASequence, outer: dict[str, Loop], number: int, position: 
                 raise NoLoops(f"a sub-sequence loops over {axis!r} ({loop.count} items), as the one around it does")
         if not own or _all_gone(own, inner_gaps):
             loops[POSITION] = Loop(())  # useq goes through an empty product
-        # A channel around one of a sub-sequence, or around a loop of one item, leaves nothing else out.
-        gaps = (*(() if "c" in own else gaps), *inner_gaps)
+        if "c" in own:  # what the one channel around them leaves out, these leave out as well
+            gaps = tuple(evolve(gap, channel=number) for gap in gaps for number in range(len(own["c"].items)))
+        gaps = (*gaps, *inner_gaps)
     around = {axis: loop for axis, loop in loops.items() if axis not in own}
     return Nest(number, position, {**around, **own}, tuple(own), gaps)
 
@@ -226,7 +227,9 @@ def _thinned(
     for number, channel in enumerate(kept["c"].items if "c" in kept else ()):
         if z_plan is not None and not channel.do_stack:
             if "z" not in loops:
-                raise refused((*loc, "z_plan"), "has no planes, or 'z' is not in axis_order, but a channel asks for one")
+                raise refused(
+                    (*loc, "z_plan"), "has no planes, or 'z' is not in axis_order, but a channel asks for one"
+                )
             planes, middle = len(kept["z"].items), z_plan.num_positions() // 2
             if middle >= planes:
                 gaps.append(Gap(number))
