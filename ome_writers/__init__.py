@@ -9,10 +9,11 @@ from ome_writers.deprecated import PositionDimension
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
+from ome_writers.items import Channel, Position
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.location import Location
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes, flat
 from ome_writers.stream import Stream

@@ -266,7 +266,7 @@ _ZARR_PIXELS = (*_OME_PIXELS, "int64", "uint64", "float16")
 
 def _storable_dtype(settings: Any) -> Iterator[Problem]:
     allowed = {"ome-tiff": _OME_PIXELS, "ome-zarr": _ZARR_PIXELS}.get(settings.format.name)
-    told = [(("dtype",), settings.dtype)]
+    told: list[tuple[tuple[str | int, ...], str]] = [(("dtype",), settings.dtype)]
     for number_, dimension in readable(settings.dimensions[:-2], "type", "coords"):
         for index, camera in enumerate(dimension.coords or ()) if dimension.type == "camera" else ():
             told.append((("dimensions", number_, "coords", index, "dtype"), camera.dtype))

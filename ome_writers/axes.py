@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from attrs import frozen
 
-from ome_writers.settings import Dimension, Position
+from ome_writers.items import Position
+from ome_writers.settings import Dimension
 
 
 @frozen

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ome_writers.settings import Dimension, Position
+from ome_writers.items import Position
+from ome_writers.settings import Dimension
 
 
 class PositionDimension:

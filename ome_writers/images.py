@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from ome_writers.axes import Axis, axis_of
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
+from ome_writers.items import Channel, Position
 from ome_writers.layout import ArraySpec
 from ome_writers.order import Rows, cut
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Position
+from ome_writers.settings import AcquisitionSettings, Dimension
 
 _PALETTE: Final = ("#00FF00", "#FF00FF", "#00FFFF", "#FFFF00", "#FF0000", "#0000FF")
 """Colours of channels that have none of their own: green and magenta for two, which colour-blind eyes tell apart."""

@@ -22,7 +22,8 @@ from attrs import frozen
 from ome_writers.casts import split_suffix
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat
-from ome_writers.settings import AcquisitionSettings, Dimension, Position
+from ome_writers.items import Position
+from ome_writers.settings import AcquisitionSettings, Dimension
 
 NGFF_VERSION: Final = "0.5"
 

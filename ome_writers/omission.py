@@ -96,10 +96,6 @@ def _column(value: object) -> Any:
 _SAME: Final[Any] = cmp_using(eq=lambda a, b: np.array_equal(a, b, equal_nan=a is not None and b is not None))
 
 
-def _values(default: Any = None) -> Any:
-    return field(default=default, converter=_column, eq=_SAME, hash=False, repr=False)
-
-
 @frozen(kw_only=True)
 class Frames(Bridged):
     """Exactly these frames, in the order in which they come, instead of all that the dimensions count.
@@ -116,14 +112,14 @@ class Frames(Bridged):
     """Shape (frames, loops): index in each dimension but y and x, in their order. May be given as mappings of indices
     or names, by name of the dimension; a dimension that one does not name has the index 0. The innermost loops may be
     left out, and then run in full at each."""
-    delta_t: NDArray[np.float64] | None = _values()
+    delta_t: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
     """When each is planned, in seconds from the beginning; NaN where it is not known, as in the others."""
-    exposure_time: NDArray[np.float64] | None = _values()
+    exposure_time: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
     """In seconds."""
-    position_x: NDArray[np.float64] | None = _values()
+    position_x: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
     """Of the stage, in micrometers."""
-    position_y: NDArray[np.float64] | None = _values()
-    position_z: NDArray[np.float64] | None = _values()
+    position_y: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
+    position_z: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
 
 
 def with_inner_loops(frames: Frames, loops: Sequence[Any]) -> Frames:

@@ -28,7 +28,7 @@ class Elements:
 
     def among(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the indices are meant."""
-        found = (indices >= self.start) & ((indices - self.start) % self.step == 0)
+        found: NDArray[np.bool_] = (indices >= self.start) & ((indices - self.start) % self.step == 0)
         return found if self.stop is None else found & (indices < self.stop)
 
 

@@ -14,6 +14,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from math import isnan
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -164,7 +165,7 @@ def _as_lists(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a list of frames as lists, in which `None` stands for what is not known."""
     plain = {name: value.tolist() for name, value in fields.items() if value is not None}
     return {
-        name: items if name == "index" else [None if item != item else item for item in items]
+        name: items if name == "index" else [None if isnan(item) else item for item in items]
         for name, items in plain.items()
     }
 

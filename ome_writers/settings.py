@@ -15,8 +15,6 @@ from attrs import asdict, evolve, field, frozen
 
 from ome_writers import acquisition_rules, rules, units
 from ome_writers.bridge import Bridged
-from ome_writers.items import Camera, Channel, Position
-from ome_writers.omission import Frames, Omit, with_inner_loops
 from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
@@ -31,6 +29,8 @@ from ome_writers.casts import (
 from ome_writers.check import Draft, build, require, shown
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import Format, resolve
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.omission import Frames, Omit, with_inner_loops
 from ome_writers.ragged_rules import numbered
 
 
@@ -285,7 +285,7 @@ class AcquisitionSettings(Bridged):
 
     @property
     def num_frames(self) -> int | None:
-        """Number of frames that the dimensions count, `None` if there is no end. `Plan.frames` knows of omitted ones."""
+        """Number of frames, `None` if there is no end. Those that are omitted count here, but not in `Plan.frames`."""
         if self.frames is not None:
             return len(self.frames.index)
         counts = self.shape[:-2]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.items import Channel, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 
 Y, X = Dimension(name="y", count=4), Dimension(name="x", count=4)
 COLOR = "must be a CSS colour name, a hexadecimal string such as '#00ff00', or 3 or 4 numbers; got"

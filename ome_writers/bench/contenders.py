@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
@@ -116,7 +116,7 @@ def variants(
         If there is no format that can.
     """
     wanted: list[str | Format] = [*formats] or [settings.format]
-    changes = {"compression": compression, "buffer_bytes": buffer_bytes}
+    changes: dict[str, Any] = {"compression": compression, "buffer_bytes": buffer_bytes}
     changes = {name: value for name, value in changes.items() if value is not None}
     made: list[AcquisitionSettings] = []
     refused: list[Refused] = []

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ome_writers.items import Channel, Position
 from ome_writers.plan import Plan
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Position
+from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.simulate import Cells, Moment, grow
 
 SEED = 7

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.documents import Outcome, Stamp, documents
+from ome_writers.items import Position
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.run import Run
-from ome_writers.settings import AcquisitionSettings, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Plate
 from ome_writers.shorthand import dims_from_standard_axes
 from ome_writers.writer import Block, Writer
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from ome_writers.formats import Format, OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.items import Channel, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 
 FORMATS: Final = ("ome-zarr", "ome-tiff", "scratch")
 DTYPES: Final[dict[str, tuple[str, ...]]] = {
