@@ -103,11 +103,11 @@ def arrange(
     view = open_view(path)
     _require_flat(view, path)
     records = _records(str(path), len(view))
-    settings, order = settings_of_records(records, _frame_of(str(path), view), chunk_shapes or {}, shard_shapes or {})
+    found, order = arrangement(records, _frame_of(str(path), view), chunk_shapes or {}, shard_shapes or {})
     target = arranged_path(path) if out is None else os.fspath(out)
     if Path(target).expanduser().resolve() == Path(path).expanduser().resolve():
         raise FileExistsError(f"{target} is the stack itself; give another path for what is arranged")
-    plan = compile(evolve(settings, root_path=target, dtype=view.dtype.name, **fields))
+    plan = compile(AcquisitionSettings(root_path=target, dtype=view.dtype.name, **found, **fields))
     with Stream(plan, backend, progress=progress) as stream:
         for number in order:
             told = {key: value for key, value in records[number].items() if key not in _OURS}
@@ -128,13 +128,13 @@ def arranged_path(path: str | os.PathLike[str]) -> str:
     return f"{stem}_arranged{suffix}"
 
 
-def settings_of_records(
+def arrangement(
     records: Mapping[int, Record],
     frame: list[dict[str, Any]],
     chunk_shapes: Mapping[str, int],
     shard_shapes: Mapping[str, int],
-) -> tuple[AcquisitionSettings, list[int]]:
-    """Return the settings of frames by what each says of itself, and the numbers of the frames in their order.
+) -> tuple[dict[str, Any], list[int]]:
+    """Return dimensions and frames by what each says of itself, as settings; and the numbers of the frames in order.
 
     Raises
     ------
@@ -154,8 +154,7 @@ def settings_of_records(
         message = f"says that it belongs where frame {one} does: {_shown(events[again[0]])}"
         raise SettingsError([Problem(("frames", other), "repeated", message)])
     dims = cut([*found.dimensions, *frame], chunk_shapes, shard_shapes)
-    settings = AcquisitionSettings(dimensions=dims, frames=Frames(index=index[order]))
-    return settings, [numbers[place] for place in order.tolist()]
+    return {"dimensions": dims, "frames": Frames(index=index[order])}, [numbers[place] for place in order.tolist()]
 
 
 def _shown(event: Event) -> str:

@@ -190,20 +190,21 @@ def omissions(visits: Sequence[Visit], nests: Sequence[Nest]) -> tuple[Omit, ...
     if not any(nest.gaps for nest in nests):
         return ()
     every = union(nests)
+    having = {label: [nest.number for nest in nests if label in labels_of(nest)] for label in every}
     by_rule: dict[Gap, list[int]] = {}
     for nest in nests:
         own = labels_of(nest)
         for gap in nest.gaps:
-            rule = evolve(gap, channel=every.index(own[gap.channel]))
-            by_rule.setdefault(rule, []).append(nest.number)
-    # Rules that are alike but for their channels are one, and so are those that hold everywhere.
+            by_rule.setdefault(evolve(gap, channel=every.index(own[gap.channel])), []).append(nest.number)
+    # Rules that are alike but for their channels are one; those that hold wherever the channel is name no position.
     together: dict[tuple[str, int | str | None, tuple[int, ...]], list[int]] = {}
     for rule, numbers in by_rule.items():
-        together.setdefault((rule.axis, rule.kept, tuple(numbers)), []).append(rule.channel)
+        here = () if numbers == having[every[rule.channel]] else tuple(numbers)
+        together.setdefault((rule.axis, rule.kept, here), []).append(rule.channel)
     rules = []
     for (axis, kept, numbers), channels in together.items():
         where: dict[str, Any] = {}
-        if len(numbers) < len(nests):
+        if numbers:
             where["p"] = [place for place, (nest, _) in enumerate(visits) if nest.number in numbers]
         if len(channels) < len(every):
             where["c"] = channels[0] if len(channels) == 1 else channels
