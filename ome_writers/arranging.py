@@ -36,7 +36,8 @@ from ome_writers.serial import loads
 from ome_writers.settings import AcquisitionSettings
 from ome_writers.stream import Stream
 from ome_writers.useq.dims import cut
-from ome_writers.useq.events import Event, listing, read
+from ome_writers.useq.events import Event, read
+from ome_writers.useq.listing import listing
 from ome_writers.view import StreamView, open_view
 
 _EVENT: Final = ("mda_event", "event")
@@ -46,7 +47,7 @@ _OURS: Final = ("index", "channel", "array", "storage_index", "frame")
 _MOST_NAMED: Final = 3
 
 
-def arrange(
+def arrange(  # noqa: PLR0913 - fields of its own, and all of the settings
     path: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
@@ -171,8 +172,8 @@ def _event(record: Record, number: int) -> Event:
     except SettingsError as error:
         problems = [evolve(problem, loc=("frames", number, *problem.loc[2:])) for problem in error.problems]
         raise SettingsError(problems) from None
-    places = {axis: record.get(f"position_{axis}") for axis in "xyz"}
-    return found._replace(**{axis: value for axis, value in places.items() if value is not None})
+    x, y, z = (record.get(f"position_{axis}", getattr(found, axis)) for axis in "xyz")
+    return evolve(found, x=x, y=y, z=z)
 
 
 # ── the stack
@@ -196,7 +197,7 @@ def _records(path: str, frames: int) -> dict[int, Record]:
     SettingsError
         If any does not say where it belongs.
     """
-    found = {int(record["storage_index"][0]): record for record in frame_metadata(path)}  # type: ignore[index,arg-type,call-overload]
+    found = {int(record["storage_index"][0]): record for record in frame_metadata(path)}  # type: ignore[index,arg-type]
     missing = {number for first, last in missing_frames(path) for number in range(first, last + 1)}
     silent = [
         number
@@ -206,7 +207,8 @@ def _records(path: str, frames: int) -> dict[int, Record]:
     if silent:
         more = f", and {len(silent) - _MOST_NAMED} others" if len(silent) > _MOST_NAMED else ""
         named = ", ".join(map(str, silent[:_MOST_NAMED])) + more
-        message = f"do not say where they belong ({named}); append each with frame_metadata={{'index': {{'t': 0, 'c': 'GFP'}}}}"
+        example = "frame_metadata={'index': {'t': 0, 'c': 'GFP'}}"
+        message = f"do not say where they belong ({named}); append each with {example}"
         raise SettingsError([Problem(("frames",), "missing", message)])
     return dict(sorted(found.items()))
 

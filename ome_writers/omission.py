@@ -127,7 +127,7 @@ def with_inner_loops(frames: Frames, loops: Sequence[Any]) -> Frames:
     index = frames.index
     if not isinstance(index, np.ndarray) or index.ndim != 2 or not 0 < index.shape[1] < len(loops):  # noqa: PLR2004 - frames, loops
         return frames
-    counts = [getattr(loop, "count", None) for loop in loops[index.shape[1] :]]
+    counts: list[Any] = [getattr(loop, "count", None) for loop in loops[index.shape[1] :]]
     if not all(isinstance(count, int) and 0 < count <= _MOST_INNER for count in counts):
         return frames  # a rule says what is wrong
     within = np.indices(counts).reshape(len(counts), -1).T

@@ -164,7 +164,9 @@ def test_the_command_line(tmp_path: Path) -> None:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = "import sys; from ome_writers.cli import main; sys.exit(main())"
-        return subprocess.run([sys.executable, "-c", code, "arrange", *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-c", code, "arrange", *arguments], capture_output=True, text=True, check=False
+        )
 
     done = run(str(root), "-o", str(tmp_path / "cells.ome.tiff"))
     assert (done.returncode, done.stderr) == (0, "")

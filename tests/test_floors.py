@@ -46,7 +46,8 @@ FLOORS = (
     ],
     [
         *["simulate", "sources", "arranging", "recorded", "prepared", "finished", "compiling"],
-        *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "first", "second", "given")],
+        *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "listing")],
+        *[f"useq.{name}" for name in ("first", "second", "given")],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],

@@ -269,7 +269,7 @@ class TestSecondVersion:
     def test_time_without_end_and_a_sequence_within(self) -> None:
         inner = v2.MDASequence(value=v2.Position(x=1), axes=(v2.ZRangeAround(**PLANES),))
         seq = v2.MDASequence(time_plan=v2.TIntervalDuration(interval=1), stage_positions=[inner])
-        with pytest.raises(NotImplementedError, match="time_plan: has no end, .* a sequence within 'p'; give it a"):
+        with pytest.raises(NotImplementedError, match=r"time_plan: has no end, .* a sequence within 'p'; give it a"):
             converted(seq)
 
     def test_an_axis_without_items(self) -> None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from ome_writers import __version__
-from ome_writers.recorded import arranged
 from ome_writers.cli import show
 from ome_writers.cli.arrange import arrange
 from ome_writers.cli.bench import bench
@@ -28,6 +27,7 @@ from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
 from ome_writers.files import load
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.recorded import arranged
 from ome_writers.shell import write as write_frames
 from ome_writers.sources import SourceError, frames_from
 from ome_writers.writer import choose_writer

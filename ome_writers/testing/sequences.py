@@ -1,6 +1,7 @@
 """Given limits, this answers: what useq sequences could there be? Hypothesis strategies, of both versions of useq.
 
-Whatever useq takes is drawn: regular loops, channels that leave things out, sub-sequences of anything, grids by chance.
+Whatever useq takes is drawn: regular loops, channels that leave things out, sub-sequences of anything, grids by
+chance.
 What useq refuses to build is drawn anew.
 """
 
@@ -12,13 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import useq
-import useq.v2 as v2
 from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
+from useq import v2
 
 
-def built(make: Callable[..., Any], **given: Any) -> Any:
+def _built(make: Callable[..., Any], **given: Any) -> Any:
     """Return a part of a sequence, unless useq refuses it; of what it ignores it only warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -28,15 +29,15 @@ def built(make: Callable[..., Any], **given: Any) -> Any:
             reject()
 
 
-MICRONS = st.sampled_from([-40.0, -1.5, 0.0, 0.25, 10.0])
-SOME_MICRONS = st.none() | MICRONS
-STEPS = st.sampled_from([0.0, 0.5, 1.0, 1.3])
-UPWARDS = st.booleans()
-FIELD = {"fov_width": 4.0, "fov_height": 3.0}
+_MICRONS = st.sampled_from([-40.0, -1.5, 0.0, 0.25, 10.0])
+_SOME_MICRONS = st.none() | _MICRONS
+_STEPS = st.sampled_from([0.0, 0.5, 1.0, 1.3])
+_UPWARDS = st.booleans()
+_FIELD: dict[str, Any] = {"fov_width": 4.0, "fov_height": 3.0}
 
 
 @st.composite
-def channels(draw: DrawFn) -> tuple[useq.Channel, ...]:
+def _channels(draw: DrawFn) -> tuple[useq.Channel, ...]:
     plain = draw(st.booleans())
     every = st.just(1) if plain else st.integers(1, 3)
     stack = st.just(True) if plain else st.booleans()  # noqa: FBT003 - a value
@@ -51,19 +52,19 @@ def channels(draw: DrawFn) -> tuple[useq.Channel, ...]:
     return tuple(draw(st.lists(one, max_size=3)))
 
 
-def z_plans() -> SearchStrategy[Any]:
-    lists = st.lists(MICRONS, min_size=1, max_size=3)
+def _z_plans() -> SearchStrategy[Any]:
+    lists = st.lists(_MICRONS, min_size=1, max_size=3)
     spans = st.sampled_from([0.0, 1.0, 2.5])
     return st.one_of(
-        st.builds(useq.ZRangeAround, range=spans, step=STEPS, go_up=UPWARDS),
-        st.builds(useq.ZAboveBelow, above=spans, below=spans, step=st.sampled_from([1.0, 2.0]), go_up=UPWARDS),
-        st.builds(useq.ZTopBottom, top=st.just(3.0), bottom=MICRONS.filter(lambda z: 0 <= z < 3), step=STEPS),
-        st.builds(useq.ZRelativePositions, relative=lists, go_up=UPWARDS),
-        st.builds(useq.ZAbsolutePositions, absolute=lists, go_up=UPWARDS),
+        st.builds(useq.ZRangeAround, range=spans, step=_STEPS, go_up=_UPWARDS),
+        st.builds(useq.ZAboveBelow, above=spans, below=spans, step=st.sampled_from([1.0, 2.0]), go_up=_UPWARDS),
+        st.builds(useq.ZTopBottom, top=st.just(3.0), bottom=_MICRONS.filter(lambda z: z in (0.0, 0.25)), step=_STEPS),
+        st.builds(useq.ZRelativePositions, relative=lists, go_up=_UPWARDS),
+        st.builds(useq.ZAbsolutePositions, absolute=lists, go_up=_UPWARDS),
     )
 
 
-def time_plans() -> SearchStrategy[Any]:
+def _time_plans() -> SearchStrategy[Any]:
     single = st.one_of(
         st.builds(useq.TIntervalLoops, interval=st.sampled_from([0, 0.5, 3]), loops=st.integers(1, 4)),
         st.builds(useq.TDurationLoops, duration=st.sampled_from([1, 6]), loops=st.integers(2, 4)),
@@ -72,7 +73,7 @@ def time_plans() -> SearchStrategy[Any]:
     return single | st.builds(useq.MultiPhaseTimePlan, phases=st.lists(single, min_size=1, max_size=2))
 
 
-def relative_grids() -> SearchStrategy[Any]:
+def _relative_grids() -> SearchStrategy[Any]:
     modes = st.sampled_from(list(useq.OrderMode))
     few = st.integers(1, 2)
     return st.one_of(
@@ -80,82 +81,82 @@ def relative_grids() -> SearchStrategy[Any]:
         st.builds(useq.GridWidthHeight, width=st.just(7.0), height=st.sampled_from([2.0, 5.0]), mode=modes,
                   fov_width=st.just(4.0), fov_height=st.just(3.0)),
         st.builds(useq.RandomPoints, num_points=few, random_seed=st.sampled_from([None, 1]), max_width=st.just(9.0)),
-        st.builds(useq.RelativePosition, x=MICRONS, y=MICRONS),
+        st.builds(useq.RelativePosition, x=_MICRONS, y=_MICRONS),
     )  # fmt: skip
 
 
-def absolute_grids() -> SearchStrategy[Any]:
+def _absolute_grids() -> SearchStrategy[Any]:
     edges = st.builds(
         useq.GridFromEdges, top=st.just(10.0), bottom=st.sampled_from([5.0, 8.0]), left=st.just(0.0),
         right=st.sampled_from([3.0, 8.0]), fov_width=st.just(4.0), fov_height=st.just(3.0),
     )  # fmt: skip
     corners = [(0.0, 0.0), (9.0, 0.0), (0.0, 5.0)]
-    return edges | st.just(useq.GridFromPolygon(vertices=corners, **FIELD))
+    return edges | st.just(useq.GridFromPolygon(vertices=corners, **_FIELD))
 
 
-def axis_orders() -> SearchStrategy[tuple[str, ...]]:
+def _axis_orders() -> SearchStrategy[tuple[str, ...]]:
     usual = st.sampled_from(["tpgcz", "tpgzc", "ptgcz", "pgtcz", "tpcgz", "tpczg", "tgpcz", "tczpg", "gcpzt", "tpcz"])
     return (usual | st.permutations("tpgcz")).map(tuple)
 
 
-def autofocus() -> SearchStrategy[Any]:
+def _autofocus() -> SearchStrategy[Any]:
     return st.builds(useq.AxesBasedAF, axes=st.sampled_from(["p", "t", "pc", "g"]).map(tuple))
 
 
 @st.composite
-def sub_sequences(draw: DrawFn) -> useq.MDASequence:
+def _sub_sequences(draw: DrawFn) -> Any:
     """Draw a sub-sequence: of nothing, of a grid only, or of anything."""
     kind = draw(st.sampled_from(["nothing", "grid", "grid", "anything"]))
-    given: dict[str, Any] = {"axis_order": draw(axis_orders())}
+    given: dict[str, Any] = {"axis_order": draw(_axis_orders())}
     if kind != "nothing":
         given["grid_plan"] = draw(
-            relative_grids() | absolute_grids() | (st.none() if kind == "anything" else st.nothing())
+            _relative_grids() | _absolute_grids() | (st.none() if kind == "anything" else st.nothing())
         )
     if kind == "anything":
-        given["z_plan"] = draw(st.none() | z_plans())
-        given["time_plan"] = draw(st.none() | time_plans())
-        given["channels"] = draw(channels())
+        given["z_plan"] = draw(st.none() | _z_plans())
+        given["time_plan"] = draw(st.none() | _time_plans())
+        given["channels"] = draw(_channels())
     if draw(st.sampled_from([False, False, False, True])):
-        given["autofocus_plan"] = draw(autofocus())
-    return built(useq.MDASequence, **given)
+        given["autofocus_plan"] = draw(_autofocus())
+    return _built(useq.MDASequence, **given)
 
 
 @st.composite
-def stage_positions(draw: DrawFn) -> tuple[useq.Position, ...]:
+def _stage_positions(draw: DrawFn) -> tuple[useq.Position, ...]:
     one = st.builds(
-        useq.Position, x=SOME_MICRONS, y=SOME_MICRONS, z=SOME_MICRONS, name=st.sampled_from([None, "A", "B"]),
+        useq.Position, x=_SOME_MICRONS, y=_SOME_MICRONS, z=_SOME_MICRONS, name=st.sampled_from([None, "A", "B"]),
     )  # fmt: skip
     given = draw(st.lists(one, min_size=1, max_size=3))
     if draw(st.booleans()):  # the same for all
-        sub = draw(sub_sequences())
-        return tuple(built(position.replace, sequence=copy.deepcopy(sub)) for position in given)
-    return tuple(built(position.replace, sequence=draw(st.none() | sub_sequences())) for position in given)
+        sub = draw(_sub_sequences())
+        return tuple(_built(position.replace, sequence=copy.deepcopy(sub)) for position in given)
+    return tuple(_built(position.replace, sequence=draw(st.none() | _sub_sequences())) for position in given)
 
 
-def well_plates() -> SearchStrategy[useq.WellPlatePlan]:
+def _well_plates() -> SearchStrategy[useq.WellPlatePlan]:
     return st.builds(
         useq.WellPlatePlan,
         plate=st.sampled_from(["96-well", "6-well"]),
         a1_center_xy=st.just((100.0, 50.0)),
         rotation=st.sampled_from([None, 5.0]),
         selected_wells=st.sampled_from([([0], [1]), ([0, 1], [2, 1]), ([1, 1], [0, 0])]),
-        well_points_plan=relative_grids(),
+        well_points_plan=_relative_grids(),
     )
 
 
 @st.composite
-def sequences(draw: DrawFn) -> useq.MDASequence:
+def sequences(draw: DrawFn) -> Any:
     """Draw a sequence of up to a few hundred events, regular or not."""
     given: dict[str, Any] = {
-        "axis_order": draw(axis_orders()),
-        "channels": draw(channels()),
-        "z_plan": draw(st.none() | z_plans()),
-        "time_plan": draw(st.none() | time_plans()),
-        "grid_plan": draw(st.none() | st.none() | relative_grids() | absolute_grids()),
-        "stage_positions": draw(st.just(()) | stage_positions() | stage_positions() | well_plates()),
-        "autofocus_plan": draw(st.none() | st.none() | autofocus()),
+        "axis_order": draw(_axis_orders()),
+        "channels": draw(_channels()),
+        "z_plan": draw(st.none() | _z_plans()),
+        "time_plan": draw(st.none() | _time_plans()),
+        "grid_plan": draw(st.none() | st.none() | _relative_grids() | _absolute_grids()),
+        "stage_positions": draw(st.just(()) | _stage_positions() | _stage_positions() | _well_plates()),
+        "autofocus_plan": draw(st.none() | st.none() | _autofocus()),
     }
-    return built(useq.MDASequence, **given)
+    return _built(useq.MDASequence, **given)
 
 
 # ── of useq.v2
@@ -166,7 +167,7 @@ def _axes_of_v2(keys: tuple[str, ...]) -> SearchStrategy[tuple[Any, ...]]:
     few = st.integers(1, 2)
     modes = st.sampled_from(list(useq.OrderMode))
     spans = st.sampled_from([0.0, 1.0, 2.5])
-    numbers = st.lists(MICRONS, min_size=1, max_size=3)
+    numbers = st.lists(_MICRONS, min_size=1, max_size=3)
     intervals = [
         st.builds(v2.TIntervalLoops, interval=st.sampled_from([0, 0.5]), loops=st.integers(1, 3)),
         st.builds(v2.TDurationLoops, duration=st.just(6), loops=st.integers(1, 3)),
@@ -175,9 +176,9 @@ def _axes_of_v2(keys: tuple[str, ...]) -> SearchStrategy[tuple[Any, ...]]:
     made: dict[str, SearchStrategy[Any]] = {
         "t": st.one_of(*intervals)
         | st.builds(v2.MultiPhaseTimePlan, phases=st.lists(st.one_of(*intervals), min_size=1, max_size=2)),
-        "c": channels().filter(bool).map(v2.ChannelsPlan.model_validate),
+        "c": _channels().filter(bool).map(v2.ChannelsPlan.model_validate),
         "z": st.one_of(
-            st.builds(v2.ZRangeAround, range=spans, step=st.sampled_from([0.5, 1.0]), go_up=UPWARDS),
+            st.builds(v2.ZRangeAround, range=spans, step=st.sampled_from([0.5, 1.0]), go_up=_UPWARDS),
             st.builds(v2.ZTopBottom, top=st.just(3.0), bottom=st.just(1.0), step=st.just(1.0)),
             st.builds(v2.ZRelativePositions, relative=numbers),
             st.builds(v2.ZAbsolutePositions, absolute=numbers),
@@ -185,7 +186,7 @@ def _axes_of_v2(keys: tuple[str, ...]) -> SearchStrategy[tuple[Any, ...]]:
         "g": st.one_of(
             st.builds(v2.GridRowsColumns, rows=few, columns=few, mode=modes, fov_width=st.just(4.0), fov_height=few),
             st.builds(v2.RandomPoints, num_points=few, random_seed=st.just(1), max_width=st.just(9.0)),
-            st.just(v2.GridFromEdges(top=10, bottom=5, left=0, right=8, **FIELD)),
+            st.just(v2.GridFromEdges(top=10, bottom=5, left=0, right=8, **_FIELD)),
         ),
         "q": st.builds(v2.SimpleValueAxis, axis_key=st.just("q"), values=st.sampled_from([[1], ["a", "b"]])),
     }
@@ -193,20 +194,21 @@ def _axes_of_v2(keys: tuple[str, ...]) -> SearchStrategy[tuple[Any, ...]]:
 
 
 @st.composite
-def _nested_v2(draw: DrawFn) -> v2.MDASequence:
+def _nested_v2(draw: DrawFn) -> Any:
     """Draw a sequence that a stage position brings along."""
     keys = tuple(draw(st.lists(st.sampled_from("tczgq"), max_size=2, unique=True)))
-    place = built(v2.Position, x=draw(SOME_MICRONS), y=draw(SOME_MICRONS), z=draw(SOME_MICRONS))
-    return built(v2.MDASequence, value=place, axes=draw(_axes_of_v2(keys)))
+    place = _built(v2.Position, x=draw(_SOME_MICRONS), y=draw(_SOME_MICRONS), z=draw(_SOME_MICRONS))
+    return _built(v2.MDASequence, value=place, axes=draw(_axes_of_v2(keys)))
 
 
 @st.composite
-def sequences_v2(draw: DrawFn, *, nested: bool | None = None) -> v2.MDASequence:
+def sequences_v2(draw: DrawFn, *, nested: bool | None = None) -> Any:
     """Draw a sequence of `useq.v2`; `nested`: whether positions bring sequences along."""
     keys = tuple(draw(st.permutations("tpczgq")))[: draw(st.integers(1, 5))]
     axes = dict(zip(keys, draw(_axes_of_v2(tuple(key for key in keys if key != "p"))), strict=False))
     if "p" in keys:
-        one = st.builds(v2.Position, x=SOME_MICRONS, y=SOME_MICRONS, z=SOME_MICRONS, name=st.sampled_from([None, "A"]))
+        names = st.sampled_from([None, "A"])
+        one = st.builds(v2.Position, x=_SOME_MICRONS, y=_SOME_MICRONS, z=_SOME_MICRONS, name=names)
         brings = draw(st.booleans()) if nested is None else nested
         places = draw(st.lists(one | _nested_v2() if brings else one, min_size=1, max_size=3))
         axes = dict(zip([key for key in keys if key != "p"], axes.values(), strict=True)) | {
@@ -218,5 +220,5 @@ def sequences_v2(draw: DrawFn, *, nested: bool | None = None) -> v2.MDASequence:
     if draw(st.booleans()):
         given["axis_order"] = tuple(draw(st.permutations(keys)))
     if draw(st.sampled_from([False, False, True])):
-        given["autofocus_plan"] = draw(autofocus())
-    return built(v2.MDASequence, **given)
+        given["autofocus_plan"] = draw(_autofocus())
+    return _built(v2.MDASequence, **given)

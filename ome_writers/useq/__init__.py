@@ -23,7 +23,7 @@ from ome_writers.errors import Problem, SettingsError
 from ome_writers.items import Camera
 from ome_writers.omission import Frames, Omit
 from ome_writers.settings import Dimension, Plate
-from ome_writers.useq import events, first, second
+from ome_writers.useq import events, first, listing, second
 from ome_writers.useq.dims import UnitTuple, cut, scaled
 from ome_writers.useq.loops import IrregularSequenceError, NoLoops
 
@@ -169,7 +169,7 @@ def frame_dims(
     ]
 
 
-def described(
+def described(  # noqa: PLR0913 - as of the public function
     seq: Any,
     frame: list[dict[str, Any]],
     *,
@@ -221,7 +221,7 @@ def listed(
             raise IrregularSequenceError([Problem((), "unsupported", f"useq cannot run it: {error!r}")]) from error
         except SettingsError as error:
             raise IrregularSequenceError(error.problems) from None
-    found = events.listing(
+    found = listing.listing(
         came,
         order=version.axes_of(seq),
         units=given,

@@ -198,8 +198,8 @@ def omissions(visits: Sequence[Visit], nests: Sequence[Nest]) -> tuple[Omit, ...
             by_rule.setdefault(evolve(gap, channel=every.index(own[gap.channel])), []).append(nest.number)
     # Rules that are alike but for their channels are one; those that hold wherever the channel is name no position.
     together: dict[tuple[str, int | str | None, tuple[int, ...]], list[int]] = {}
-    for rule, numbers in by_rule.items():
-        here = () if numbers == having[every[rule.channel]] else tuple(numbers)
+    for rule, acquired in by_rule.items():
+        here = () if acquired == having[every[rule.channel]] else tuple(acquired)
         together.setdefault((rule.axis, rule.kept, here), []).append(rule.channel)
     rules = []
     for (axis, kept, numbers), channels in together.items():

@@ -12,7 +12,7 @@ from ome_writers.items import Position
 from ome_writers.omission import Frames, Omit
 from ome_writers.settings import Dimension, Plate
 from ome_writers.useq.dims import UnitTuple, dimension_of, names_of, omissions, place_of, with_own_lists
-from ome_writers.useq.events import Site
+from ome_writers.useq.listing import Site
 from ome_writers.useq.loops import (
     GRID,
     POSITION,
@@ -128,7 +128,7 @@ def _visits(seq: useq.MDASequence, sites: Sequence[Site]) -> list[Visit]:
 
 
 def _visit(seq: useq.MDASequence, site: Site) -> Visit:
-    number, point = int(site.position or 0), site.grid
+    number, point = int(site.position or 0), None if site.grid is None else int(site.grid)
     several = seq.stage_positions
     position = several[number] if site.position is not None and number < len(several) else None
     sub = position.sequence if position is not None else None

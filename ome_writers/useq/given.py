@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ome_writers.check import build
+from ome_writers.check import Draft, build
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.items import Camera
 from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.useq import described, frame_dims, sequence_in
 from ome_writers.useq.dims import UnitTuple, cut
-from ome_writers.useq.events import Event, listing, read
+from ome_writers.useq.events import Event, read
+from ome_writers.useq.listing import listing
 
 if typing.TYPE_CHECKING:
     import useq
@@ -35,7 +36,7 @@ def settings_of(  # noqa: PLR0913 - what a sequence does not know
     **fields: Any,
 ) -> AcquisitionSettings:
     """Return the settings of a useq sequence, of events, or of indices; `ome_writers.compile` says how."""
-    taken_by = tuple(build(Camera, one, "name") for one in cameras)
+    taken_by = _cameras(cameras)
     if dimensions:
         return _declared(source, dimensions, fields)
     if frame_shape is None:
@@ -57,6 +58,14 @@ def settings_of(  # noqa: PLR0913 - what a sequence does not know
             "frames": came.frames,
         }
     return AcquisitionSettings(**{**found, **fields})
+
+
+def _cameras(given: Sequence[Camera | str]) -> tuple[Camera, ...]:
+    built = [build(Camera, one, "name") for one in given]
+    faults = [one.problems for one in built if isinstance(one, Draft)]
+    if faults:
+        raise SettingsError([problem.under("cameras") for problems in faults for problem in problems])
+    return tuple(one for one in built if isinstance(one, Camera))
 
 
 def _events(source: object) -> list[Event]:

@@ -1,7 +1,7 @@
 """Given a `useq.v2.MDASequence`, this answers: which dimensions do its loops make, and where are its positions?
 
-Here any axis may bring a sequence within it, leave out events, or be written by somebody else, and a sequence may change
-its events when they are made. Only where all of that stays away is it known which loops there are.
+Here any axis may bring a sequence within it, leave out events, or be written by somebody else, and a sequence may
+change its events when they are made. Only where all of that stays away is it known which loops there are.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from attrs import evolve
+
 from ome_writers.errors import Problem
 from ome_writers.items import Position
 from ome_writers.useq.dims import UnitTuple
-from ome_writers.useq.events import Site
 from ome_writers.useq.first import Found, with_positions, words_of
+from ome_writers.useq.listing import Site
 from ome_writers.useq.loops import (
     GRID,
     POSITION,
@@ -67,7 +69,8 @@ def nested(seq: Any, given: Mapping[str, UnitTuple], factors: Mapping[str, float
     placed = [*("xyz" if getattr(axes.get("z"), "is_relative", True) else "xy")]
     places = [_position(keys, nest, point, {name: factors.get(name, 1.0) for name in placed}) for nest, point in visits]
     names = distinct([place.name for place in places])
-    return with_positions(words, nests, order, [_named(*one) for one in zip(places, names, strict=True)], None)
+    named = [evolve(place, name=name) for place, name in zip(places, names, strict=True)]
+    return with_positions(words, nests, order, named, None)
 
 
 def _axes(seq: Any) -> dict[str, Any]:
@@ -109,17 +112,15 @@ def _position(axes: Sequence[str], nest: Nest, point: int, factors: Mapping[str,
     """Return the position of a visit: each axis in turn adds to where the stage is, or says it."""
     where: dict[str, float] = {}
     for axis in axes:
-        item = nest.position if axis == POSITION else nest.points[point] if axis == GRID else None
+        item: Any = nest.position if axis == POSITION else nest.points[point] if axis == GRID else None
         for name in factors:
             value = getattr(item, name, None)
             if value is not None:
                 # A relative position of the stage counts as one that is not.
                 before = where.get(name, 0.0) if axis == GRID and item.is_relative else 0.0
                 where[name] = before + float(value)
-    return Position(
-        name=_name(nest, point),
-        **{f"{name}_coord": value * factors[name] for name, value in where.items()},
-    )
+    coords: dict[str, Any] = {f"{name}_coord": value * factors[name] for name, value in where.items()}
+    return Position(name=_name(nest, point), **coords)
 
 
 def _name(nest: Nest, point: int) -> str:
@@ -127,12 +128,6 @@ def _name(nest: Nest, point: int) -> str:
         return f"{point:04d}"
     name = nest.position.name or str(nest.number)
     return name if GRID not in nest.loops else f"{name}_g{point:04d}"
-
-
-def _named(place: Position, name: str) -> Position:
-    from attrs import evolve
-
-    return evolve(place, name=name)
 
 
 # ── where there are no loops
@@ -169,7 +164,7 @@ def places(seq: Any, sites: Sequence[Site], factors: Mapping[str, float]) -> lis
         number = int(site.position or 0)
         station = stations[number] if number < len(stations) else None
         name = getattr(getattr(station, "value", station), "name", None) or str(number)
-        names.append(name if site.grid is None else f"{name}_g{site.grid:04d}")
+        names.append(name + site.grid_suffix)
     return [
         Position(
             name=name,
