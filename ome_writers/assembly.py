@@ -227,10 +227,18 @@ class _Cutter:
         if loop.array or not any(loop.index):
             return 0, 1
         axis = next(axis for axis, step in enumerate(loop.index) if step)
-        step, block = loop.index[axis], int(self.blocks[0, axis])
-        low, high = int(rows["index"][:, axis].min()), int(rows["index"][:, axis].max())
-        rounds = lcm(step, block) // step
-        apart = (k for k in range(rounds) if (high + (k - 1) * step) // block < (low + k * step) // block)
+        step = loop.index[axis]
+        reached = [
+            (int(self.blocks[array, axis]), int(index.min()), int(index.max()))
+            for array in np.unique(rows["array"])
+            for index in [rows["index"][rows["array"] == array, axis]]
+        ]
+        rounds = lcm(*(lcm(step, block) // step for block, _, _ in reached))
+        apart = (
+            k
+            for k in range(rounds)
+            if all((high + (k - 1) * step) // block < (low + k * step) // block for block, low, high in reached)
+        )
         begin = next(apart, None)
         return None if begin is None else (begin, rounds)
 

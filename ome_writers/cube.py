@@ -21,7 +21,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from ome_writers.images import frame_counts
-from ome_writers.layout import fan_out
+from ome_writers.layout import roles_of
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record
@@ -75,7 +75,7 @@ def cube_of(plan: Plan) -> Cube:
         counts=tuple(dim.count for dim in dims),
         labels=tuple(dim.coords and tuple(getattr(coord, "name", coord) for coord in dim.coords) for dim in dims),
         axes=tuple(names.index(name) for name in spec.dimension_names),
-        fans=tuple(names.index(dim.name) for dim in fan_out(plan.settings)[1]),
+        fans=tuple(names.index(dim.name) for dim in roles_of(plan.settings).fans),
         dtype=spec.dtype,
         fill_value=spec.fill_value,
     )

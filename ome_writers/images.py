@@ -7,18 +7,20 @@ names), and counts over the frame table (how many frames of each image were plan
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.axes import Axis, axis_of
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
-from ome_writers.items import Channel, Position
-from ome_writers.layout import ArraySpec
+from ome_writers.holdings import boxes
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.layout import ArraySpec, axis_dimensions
 from ome_writers.order import Rows, cut
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings, Dimension
@@ -27,10 +29,49 @@ _PALETTE: Final = ("#00FF00", "#FF00FF", "#00FFFF", "#FFFF00", "#FF0000", "#0000
 """Colours of channels that have none of their own: green and magenta for two, which colour-blind eyes tell apart."""
 
 
-def axes_of(plan: Plan) -> tuple[Axis, ...]:
-    """Return the axes of the arrays, in storage order."""
-    dims = {dim.name: dim for dim in plan.settings.dimensions}
-    return tuple(axis_of(dims[name]) for name in plan.layout.arrays[0].dimension_names)
+def axes_of(plan: Plan, spec: ArraySpec | None = None) -> tuple[Axis, ...]:
+    """Return the axes of an array, in storage order; without one, as they are where nothing is jagged."""
+    dims = axis_dimensions(plan.settings)
+    names = plan.layout.arrays[0].dimension_names
+    if spec is None:
+        return tuple(axis_of(dims[name]) for name in names)
+    return tuple(map(axis_of, _dimensions_of(plan.settings, spec, [dims[name] for name in names])))
+
+
+def _dimensions_of(settings: AcquisitionSettings, spec: ArraySpec, dims: Sequence[Dimension]) -> list[Dimension]:
+    """Return the dimensions of an array with the elements that it holds, where they lie for its position and camera."""
+    cameras = settings.camera_dimension
+    camera = cameras.coords[spec.camera] if cameras and cameras.coords and not cameras.fold else None
+    position, elements = settings.positions[spec.position], dict(spec.elements)
+    made = []
+    for dim, size in zip(dims, spec.shape, strict=True):
+        own = position.coords.get(dim.name) if dim.type in ("space", "time") else None
+        if own:
+            one = evolve(dim, count=len(own), coords=own, scale=None, translation=None)
+        elif dim in settings.frame_dimensions and isinstance(camera, Camera):
+            scale = camera.pixel_size[dim is settings.dimensions[-1]] if camera.pixel_size else dim.scale
+            one = evolve(dim, count=size, scale=scale)
+        else:
+            one = dim
+        made.append(_picked(one, elements[dim.name]) if dim.name in elements else one)
+    return made
+
+
+def _picked(dim: Dimension, elements: Sequence[int]) -> Dimension:
+    """Return a dimension with some of its elements only."""
+    count = len(elements)
+    if dim.coords:
+        scale = None if dim.scale is None or not isinstance(elements, range) else dim.scale * elements.step
+        return evolve(dim, count=count, coords=[dim.coords[k] for k in elements], scale=scale, translation=None)
+    axis = axis_of(dim)
+    if dim.type not in ("space", "time") or not axis.is_placed:
+        return evolve(dim, count=count)
+    if isinstance(elements, range):
+        origin = axis.origin + (dim.scale or 0) * elements.start
+        moved = origin if dim.translation is not None or elements.start else None
+        return evolve(dim, count=count, scale=dim.scale and dim.scale * elements.step, translation=moved)
+    places = axis.places(max(elements) + 1)
+    return evolve(dim, count=count, coords=[places[k] for k in elements], scale=None, translation=None)
 
 
 @frozen
@@ -85,6 +126,9 @@ class Image:
     """Its channels."""
     fan: dict[str, str]
     """Loops that chose it, other than that of the positions, and the name or index that they had."""
+    axes: tuple[Axis, ...]
+    camera: Camera | None
+    """The camera that took it, if there are several."""
 
 
 def images_of(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> tuple[Image, ...]:
@@ -96,25 +140,74 @@ def images_of(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> tuple[Image, ...
     names = plan.layout.arrays[0].dimension_names
     axis = names.index(channels.name) if channels and channels.name in names else None
     loops = {dim.name: dim for dim in settings.dimensions[:-2]}
-    shown: dict[tuple[int | None, int], tuple[Hue, ...]] = {}
+    dims = axis_dimensions(settings)
+    cameras = settings.camera_dimension
+    cameras = None if cameras is None or cameras.fold else cameras
+    plain = axes_of(plan)
+    known: dict[object, tuple[Axis, ...]] = {}
+    shown: dict[object, tuple[Hue, ...]] = {}
     made = []
     for number, (spec, shape) in enumerate(zip(plan.layout.arrays, shapes, strict=True)):
         fan = {name: _label(loops[name], index) for name, index in spec.fan}
+        camera = None
+        if cameras is not None:
+            fan = {cameras.name: _label(cameras, spec.camera), **fan}
+            camera = next(item for k, item in enumerate(cameras.coords or ()) if k == spec.camera)
         chosen = dict(spec.fan).get(channels.name) if channels else None
-        key = (chosen, 1 if axis is None else shape[axis])
+        some = dict(spec.elements).get(channels.name) if channels else None
+        key = (chosen, some, 1 if axis is None else shape[axis])
         if key not in shown:
-            shown[key] = _shown(channels, *key)
+            shown[key] = _shown(channels and dims[channels.name], *key)
         position = positions[spec.position]
+        own = (spec.elements, spec.camera, tuple(position.coords.items()))
+        if own not in known:
+            plain_here = not spec.elements and not position.coords and cameras is None
+            known[own] = plain if plain_here else axes_of(plan, spec)
         name = " ".join([title or position.name, *(f"{loop}={label}" for loop, label in fan.items())])
-        made.append(Image(array=number, spec=spec, name=name, position=position, hues=shown[key], fan=fan))
+        image = Image(
+            array=number,
+            spec=spec,
+            name=name,
+            position=position,
+            hues=shown[key],
+            fan=fan,
+            axes=known[own],
+            camera=camera if isinstance(camera, Camera) else None,
+        )
+        made.append(image)
+    return _told_apart(plan, made)
+
+
+def _told_apart(plan: Plan, images: Sequence[Image]) -> tuple[Image, ...]:
+    """Return the images; of those that share all that chose them, each is named after the elements that it holds."""
+    keys = [(image.spec.position, image.spec.camera, image.spec.fan) for image in images]
+    if plan.settings.holes != "split" or len(set(keys)) == len(keys):
+        return tuple(images)
+    counts = Counter(keys)
+    dims = axis_dimensions(plan.settings)
+    made = []
+    for key, image in zip(keys, images, strict=True):
+        told = [f"{name}={_span(dims[name], elements)}" for name, elements in image.spec.elements]
+        made.append(evolve(image, name=" ".join([image.name, *told])) if counts[key] > 1 else image)
     return tuple(made)
 
 
-def _shown(dim: Dimension | None, chosen: int | None, count: int) -> tuple[Hue, ...]:
-    """Return the channels of an image: `count` along its axis, or the one that chose the image."""
-    if dim is None or chosen is None:
+def _span(dim: Dimension, elements: Sequence[int]) -> str:
+    if dim.coords and dim.type not in ("space", "time"):
+        return ",".join(_label(dim, k) for k in elements)
+    if isinstance(elements, range) and len(elements) > 1:
+        return f"{elements.start}:{elements[-1] + 1}" + (f":{elements.step}" if elements.step > 1 else "")
+    return ",".join(map(str, elements))
+
+
+def _shown(dim: Dimension | None, chosen: int | None, some: Sequence[int] | None, count: int) -> tuple[Hue, ...]:
+    """Return the channels of an image: `count` along its axis, of `some` elements, or the one that chose the image."""
+    if dim is None or (chosen is None and some is None):
         return hues(dim, count)
-    return hues(dim, dim.count or 1)[chosen : chosen + 1]
+    every = hues(dim, dim.count or 1)
+    if some is not None:
+        return tuple(every[k] for k in some)[:count]
+    return every[chosen : (chosen or 0) + 1]
 
 
 def _label(dim: Dimension, index: int) -> str:
@@ -218,3 +311,49 @@ def tally(plan: Plan, outcome: Outcome) -> Tally:
         came=frame_counts(plan, outcome.cursor) - absent,
         missing=tuple(np.split(rows["frame"][order], np.cumsum(absent)[:-1])),
     )
+
+
+# ── which planes there are, where not all of them are planned ─────────────────────────────────────────────────────────
+
+
+def rows_within(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> Rows:
+    """Return the planned rows that lie within arrays of these shapes."""
+    axis = next((axis for axis, size in enumerate(plan.layout.arrays[0].shape) if size is None), None)
+    if axis is not None:
+        plan = plan.select(**{plan.settings.dimensions[0].name: slice(0, max(shape[axis] for shape in shapes))})
+    rows = plan.table
+    if not rows["index"].shape[1]:
+        return rows
+    limits = np.array([shape[:-2] for shape in shapes], np.int64)
+    inside: Rows = rows[(rows["index"] < limits[rows["array"]]).all(axis=1)]
+    return inside
+
+
+def planned_masks(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.bool_]]:
+    """Return for each array, whose shapes are given, which of its planes are planned."""
+    if not plan.settings.is_ragged:
+        return [np.ones(shape[:-2], bool) for shape in shapes]
+    rows = rows_within(plan, shapes)
+    order = np.argsort(rows["array"], kind="stable")
+    ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
+    masks = [np.zeros(shape[:-2], bool) for shape in shapes]
+    for mask, mine in zip(masks, np.split(order, ends), strict=True):
+        mask[tuple(rows["index"][mine].T)] = len(mine) > 0
+    return masks
+
+
+def planes_held(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> dict[int, list[list[list[int]]]]:
+    """Return for each array in which not every plane is planned which ones are, as boxes: indices along each axis.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> plan = compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", omit={"c": "GFP", "z": [0, 2]},
+    ...     dimensions=dims_from_standard_axes({"c": ["DAPI", "GFP"], "z": 3, "y": 8, "x": 8})))
+    >>> planes_held(plan, plan.shapes())
+    {0: [[[0], [0, 1, 2]], [[1], [1]]]}
+    """
+    if not plan.settings.is_ragged:
+        return {}
+    masks = enumerate(planned_masks(plan, shapes))
+    return {array: [[axis.tolist() for axis in box] for box in boxes(mask)] for array, mask in masks if not mask.all()}

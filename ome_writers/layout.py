@@ -1,10 +1,10 @@
 """Given settings, this answers: which n-dimensional arrays will there be, of what shape, cut how, and where?
 
-1. Each loop of the acquisition is an axis of the arrays or fans out into several of them (`fan_out`). Positions fan
-   out; so do loops for which a format has no axis left.
+1. Each loop of the acquisition is an axis of the arrays or fans out into several of them (`roles_of`). Positions and
+   cameras fan out; so do loops for which a format has no axis left.
 2. The axes are put into storage order.
-3. Each combination of fanned-out indices is an image, with one array. Images are numbered in the order of the
-   positions.
+3. Each combination of fanned-out indices is an image, with one array; where an acquisition is jagged it may be none, or
+   several (`holdings.py`). Images are numbered in the order of the positions.
 
 Paths are POSIX keys below the root, good on a disk and on an object store. A position's name is a label, not a path.
 """
@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ome_writers.casts import split_suffix
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat
-from ome_writers.items import Position
+from ome_writers.holdings import ENDLESS, Elements, Holding, every, held
+from ome_writers.items import Camera, Channel, Position
+from ome_writers.order import Weights
 from ome_writers.settings import AcquisitionSettings, Dimension
+from ome_writers.sieve import Part, planned
 
 NGFF_VERSION: Final = "0.5"
 
@@ -74,7 +78,7 @@ class ArraySpec:
     position: int
     """Index of the stage position."""
     camera: int
-    """Index of the camera."""
+    """Index of the camera; 0 where there is one only."""
     fan: tuple[tuple[str, int], ...]
     """Name and index of each further loop that has no axis and chooses this array instead."""
     dimension_names: tuple[str, ...]
@@ -87,6 +91,8 @@ class ArraySpec:
     fill_value: int
     index_location: str | None
     """`"end"` or `"start"` of a shard: where its index stands; `None` without shards."""
+    elements: tuple[tuple[str, Elements], ...] = ()
+    """Name of each axis along which it holds not all elements of the dimension in their order, and which they are."""
 
 
 @frozen
@@ -114,8 +120,19 @@ class Layout:
         return tuple(dict.fromkeys(array.path for array in self.arrays))
 
 
-def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple[Dimension, ...]]:
-    """Return the dimensions (not of a frame) that are axes, in storage order, and those that choose an array.
+@frozen
+class Roles:
+    """What each loop of an acquisition is to its arrays."""
+
+    axes: tuple[Dimension, ...]
+    """Their axes (not those of a frame), in storage order."""
+    fans: tuple[Dimension, ...]
+    """Loops that choose an array, the slowest first: positions, cameras, others."""
+    weights: Weights
+
+
+def roles_of(settings: AcquisitionSettings) -> Roles:
+    """Return which loops are axes, and which choose an array.
 
     Both formats have room for one axis of time, one of channels (or, in its place, a custom one) and one of space
     beside a frame's (NGFF 0.5, "axes"; OME-XML 2016-06, `Pixels`). Scratch arrays may have any axes.
@@ -126,23 +143,69 @@ def fan_out(settings: AcquisitionSettings) -> tuple[tuple[Dimension, ...], tuple
         If they would choose among more than `MOST_IMAGES`.
     """
     dims = settings.storage_index_dimensions
-    positions = tuple(dim for dim in settings.dimensions[:-2] if dim.type == "position")
-    if settings.format.name == "scratch":
-        return dims, positions
-    axes: dict[str, Dimension] = {}
-    # A true channel dimension has the first claim on the axis of channels, one without end on any.
-    for dim in sorted(
-        settings.index_dimensions, key=lambda dim: (dim.count is not None, dim.type not in ("time", "channel", "space"))
-    ):
-        role = str(dim.type) if dim.type in ("time", "space") else "channel"
-        axes.setdefault(role, dim)
-    kept = tuple(dim for dim in dims if dim in axes.values())
-    fans = positions + tuple(dim for dim in settings.index_dimensions if dim not in kept)
+    camera = settings.camera_dimension
+    fold = camera if camera and camera.fold else None
+    fans = tuple(dim for dim in settings.dimensions[:-2] if dim.type == "position")
+    fans += (camera,) if camera and not fold else ()
+    kept = dims
+    if settings.format.name != "scratch":
+        axes: dict[str, Dimension] = {}
+        # A true channel dimension has the first claim on the axis of channels, one without end on any.
+        for dim in sorted(
+            settings.index_dimensions,
+            key=lambda dim: (dim.count is not None, dim.type not in ("time", "channel", "space")),
+        ):
+            role = str(dim.type) if dim.type in ("time", "space") else "channel"
+            axes.setdefault(role, dim)
+        kept = tuple(dim for dim in dims if dim in axes.values())
+        fans += tuple(dim for dim in settings.index_dimensions if dim not in kept)
+    weights = {dim.name: (dim.name, 1) for dim in kept}
+    if fold:
+        kept, folded = _folded(settings, kept, fold)
+        weights |= folded
     if (images := prod(dim.count or 1 for dim in fans)) > MOST_IMAGES:
         names = ", ".join(repr(dim.name) for dim in fans)
         message = f"there may be at most {MOST_IMAGES} images; {names} would make {images}"
         raise SettingsError([Problem(("dimensions",), "unsupported", message)])
-    return kept, fans
+    return Roles(kept, fans, weights)
+
+
+def _folded(
+    settings: AcquisitionSettings, axes: tuple[Dimension, ...], cameras: Dimension
+) -> tuple[tuple[Dimension, ...], dict[str, tuple[str, int]]]:
+    """Return the axes with cameras among the channels, and the weights of both loops in that axis.
+
+    The loop that is slower in the acquisition is so along the axis.
+    """
+    channels = next((dim for dim in settings.index_dimensions if dim.type == "channel" and dim in axes), None)
+    if channels is None:
+        message = "there is no axis of channels into which they could be folded"
+        place = settings.dimensions.index(cameras)
+        raise SettingsError([Problem(("dimensions", place, "fold"), "unsupported", message)])
+    loops = settings.dimensions
+    outer, inner = (cameras, channels) if loops.index(cameras) < loops.index(channels) else (channels, cameras)
+    given = channels.coords or map(str, range(channels.count or 1))
+    known = [item if isinstance(item, Channel) else Channel(name=str(item)) for item in given]
+    names = [str(getattr(camera, "name", camera)) for camera in cameras.coords or ()]
+    coords = []
+    for first, second in product(range(outer.count or 1), range(inner.count or 1)):
+        channel, camera = (known[second], names[first]) if outer is cameras else (known[first], names[second])
+        coords.append(evolve(channel, name=f"{channel.name} {camera}" if len(known) > 1 or channels.coords else camera))
+    one = evolve(channels, count=len(coords), coords=tuple(coords))
+    steps = {outer.name: (channels.name, inner.count or 1), inner.name: (channels.name, 1)}
+    return tuple(one if dim is channels else dim for dim in axes), steps
+
+
+def holdings_of(settings: AcquisitionSettings, roles: Roles, parts: Sequence[Part] | None) -> tuple[Holding, ...]:
+    """Return what each array holds; `parts` are the planned frames, if the acquisition is jagged."""
+    if parts is None:
+        return every(roles.fans, roles.axes)
+    return held(settings, parts, roles.fans, roles.axes, roles.weights)
+
+
+def axis_dimensions(settings: AcquisitionSettings) -> dict[str, Dimension]:
+    """Return the dimension that each axis of the arrays is, by its name."""
+    return {dim.name: dim for dim in (*settings.dimensions, *roles_of(settings).axes)}
 
 
 def block_shape(spec: ArraySpec, unit: Unit) -> tuple[int, ...]:
@@ -163,47 +226,87 @@ def lay_out(settings: AcquisitionSettings) -> Layout:
     >>> [(array.path, array.shape) for array in layout.arrays]
     [('0/0', (4, 2, 8, 8)), ('1/0', (4, 2, 8, 8))]
     """
-    axes, fans = fan_out(settings)
-    dims = (*axes, *settings.frame_dimensions)
-    zarr = settings.format.name == "ome-zarr"
-    chunk = _chunk_shape(dims) if zarr else (*(1 for _ in axes), *(dim.count or 1 for dim in settings.frame_dimensions))
-    shard = _shard_shape(dims, chunk) if zarr else None
+    roles = roles_of(settings)
+    parts = planned(settings) if settings.is_ragged else None
+    return laid_out(settings, roles, holdings_of(settings, roles, parts))
+
+
+def laid_out(settings: AcquisitionSettings, roles: Roles, holdings: Sequence[Holding]) -> Layout:
+    """Return the arrays and groups of an acquisition, once it is known what each holds."""
+    fans, zarr = roles.fans, settings.format.name == "ome-zarr"
+    dims = (*roles.axes, *settings.frame_dimensions)
+    names = tuple(dim.name for dim in dims)
     codec = Codec(settings.compression, settings.compression_level) if settings.compression else None
-    combinations = list(product(*(range(dim.count or 1) for dim in fans)))
-    groups, paths = _places(settings, fans, combinations)
-    arrays = tuple(
-        ArraySpec(
-            path=path,
-            image=image,
-            level=0,
-            position=next((index for dim, index in zip(fans, indices, strict=True) if dim.type == "position"), 0),
-            camera=0,
-            fan=tuple((dim.name, index) for dim, index in zip(fans, indices, strict=True) if dim.type != "position"),
-            dimension_names=tuple(dim.name for dim in dims),
-            shape=tuple(dim.count for dim in dims),
-            dtype=settings.dtype,
-            chunk_shape=chunk,
-            shard_shape=shard,
-            codec=codec,
-            fill_value=0,
-            index_location="end" if shard else None,
+    groups, paths = _places(settings, fans, [holding.fan for holding in holdings])
+    cuts = {camera: _Cut(settings, roles.axes, camera, zarr=zarr) for camera in _cameras(roles)}
+    arrays = []
+    for image, (holding, path) in enumerate(zip(holdings, paths, strict=True)):
+        at = dict(zip(((dim.type, dim.name) for dim in fans), holding.fan, strict=True))
+        position, camera = (
+            next((k for (kind, _), k in at.items() if kind == one), 0) for one in ("position", "camera")
         )
-        for image, (indices, path) in enumerate(zip(combinations, paths, strict=True))
-    )
+        cut = cuts[camera]
+        arrays.append(
+            ArraySpec(
+                path=path,
+                image=image,
+                level=0,
+                position=position,
+                camera=camera,
+                fan=tuple((name, k) for (kind, name), k in at.items() if kind not in ("position", "camera")),
+                dimension_names=names,
+                shape=(*(None if one is ENDLESS else len(one) for one in holding.elements), *cut.frame),
+                dtype=cut.dtype,
+                chunk_shape=cut.chunk,
+                shard_shape=cut.shard,
+                codec=codec,
+                fill_value=0,
+                index_location="end" if cut.shard else None,
+                elements=tuple(
+                    (dim.name, elements)
+                    for dim, elements in zip(roles.axes, holding.elements, strict=True)
+                    if elements is not ENDLESS and elements != range(dim.count or 0)
+                ),
+            )
+        )
     return Layout(
-        arrays=arrays, groups=groups, zarr_format=3 if zarr else None, ngff_version=NGFF_VERSION if zarr else None
+        arrays=tuple(arrays),
+        groups=groups,
+        zarr_format=3 if zarr else None,
+        ngff_version=NGFF_VERSION if zarr else None,
     )
 
 
-def _chunk_shape(dims: tuple[Dimension, ...]) -> tuple[int, ...]:
-    frame = len(dims) - 2
-    return tuple(dim.chunk_size or ((dim.count or 1) if axis >= frame else 1) for axis, dim in enumerate(dims))
+def _cameras(roles: Roles) -> range:
+    return range(next((dim.count or 1 for dim in roles.fans if dim.type == "camera"), 1))
 
 
-def _shard_shape(dims: tuple[Dimension, ...], chunk: tuple[int, ...]) -> tuple[int, ...] | None:
-    if all(dim.shard_size_chunks is None for dim in dims):
-        return None
-    return tuple(size * (dim.shard_size_chunks or 1) for dim, size in zip(dims, chunk, strict=True))
+class _Cut:
+    """The frames of a camera, and how arrays of them are cut."""
+
+    def __init__(self, settings: AcquisitionSettings, axes: tuple[Dimension, ...], camera: int, *, zarr: bool) -> None:
+        given = settings.camera_dimension
+        item = given.coords[camera] if given and given.coords else None
+        own = item if isinstance(item, Camera) else Camera(name="0")
+        frame = settings.frame_dimensions
+        self.frame = own.shape or tuple(dim.count or 1 for dim in frame)
+        self.dtype = own.dtype or settings.dtype
+        self.chunk: tuple[int, ...] = (*(1 for _ in axes), *self.frame)
+        self.shard: tuple[int, ...] | None = None
+        if not zarr:
+            return
+        pixels = own.chunk_shape or tuple(
+            min(dim.chunk_size, size) if dim.chunk_size and own.shape else dim.chunk_size or size
+            for dim, size in zip(frame, self.frame, strict=True)
+        )
+        self.chunk = (*(dim.chunk_size or 1 for dim in axes), *pixels)
+        shards = [dim.shard_size_chunks for dim in (*axes, *frame)]
+        if any(size is not None for size in shards):
+            counts = [size or 1 for size in shards]
+            if given:  # a small camera needs no more chunks than its frames have
+                most = [-(-size // chunk) for size, chunk in zip(self.frame, pixels, strict=True)]
+                counts[-2:] = map(min, counts[-2:], most)
+            self.shard = tuple(chunk * count for chunk, count in zip(self.chunk, counts, strict=True))
 
 
 def _places(
@@ -230,7 +333,7 @@ def _zarr_places(
     every = settings.positions
     positions = [every[0 if axis is None else indices[axis]] for indices in combinations]
     # A name is enough only where nothing but the position chooses an image.
-    named = format_.group_names == "position" and len(fans) == 1
+    named = format_.group_names == "position" and len(fans) == 1 and len(set(combinations)) == len(combinations)
     parents = [""]
     if settings.plate is not None:
         images = _fields(positions, named=named)

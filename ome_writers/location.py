@@ -6,6 +6,7 @@ import numpy as np
 from attrs import field, frozen
 
 from ome_writers.layout import Layout
+from ome_writers.reading import Reading
 from ome_writers.settings import AcquisitionSettings
 
 
@@ -37,19 +38,19 @@ class Location:
         return self.text
 
 
-def location_of(settings: AcquisitionSettings, layout: Layout, row: np.void) -> Location:
+def location_of(settings: AcquisitionSettings, layout: Layout, row: np.void, reading: Reading) -> Location:
     """Return where the frame of a row goes."""
     spec = layout.arrays[int(row["array"])]
-    indices = dict(zip(spec.dimension_names, row["index"].tolist(), strict=False)) | dict(spec.fan)
-    parts: list[str] = []
-    coordinates = {}
+    coordinates = reading.at(int(row["array"]), row["index"].tolist())
+    named: dict[str, str] = {}
+    parts = []
     for dim in settings.dimensions[:-2]:
-        if dim.type == "position":
-            coordinates[dim.name] = spec.position
-            parts.insert(0, f"position {settings.positions[spec.position].name!r},")
+        index = coordinates[dim.name]
+        if dim.type in ("position", "camera"):
+            named[str(dim.type)] = f"{dim.type} {getattr((dim.coords or ())[index], 'name', index)!r},"
         else:
-            coordinates[dim.name] = indices[dim.name]
-            parts.append(f"{dim.name}={indices[dim.name]}")
+            parts.append(f"{dim.name}={index}")
+    parts = [named[kind] for kind in ("position", "camera") if kind in named] + parts
     where = " ".join(parts).rstrip(",")
     text = f"frame {row['frame']} ({where})" if where else f"frame {row['frame']}"
     return Location(

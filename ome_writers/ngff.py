@@ -14,7 +14,9 @@ in the root group, for the whole dataset
     the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
-    that chose it beside the position; `frame_metadata`, a list of what came with its frames, each with the
+    that chose it beside the position, with the `camera` if there are several; `coordinates`, where they are not those
+    of the whole; `planes`, where not every one is planned: boxes of those that are, as lists of indices along each
+    axis; `frame_metadata`, a list of what came with its frames, each with the
     `storage_index` of its frame.
 
 Where the root is the image, both stand there. `missing` lists frame numbers as ranges, first and last:
@@ -34,7 +36,18 @@ from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome, Stamp
-from ome_writers.images import Image, Tally, axes_of, channel_dimension, images_of, ranges, rows_at, shapes_of, tally
+from ome_writers.images import (
+    Image,
+    Tally,
+    axes_of,
+    channel_dimension,
+    images_of,
+    planes_held,
+    ranges,
+    rows_at,
+    shapes_of,
+    tally,
+)
 from ome_writers.omexml import metadata_xml
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record
@@ -48,11 +61,13 @@ def zarr_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> tuple[Document
     axes = axes_of(plan)
     counts = tally(plan, outcome)
     records = _records(plan, outcome)
+    held = planes_held(plan, shapes)
     groups: dict[str, Record] = {path: {} for path in plan.layout.groups}
     for image, shape in zip(images, shapes, strict=True):
         groups[posixpath.dirname(image.spec.path)] = {
-            "ome": ngff.as_json(ngff.Ome(multiscales=(_multiscale(image, axes),), omero=_omero(image, axes, shape))),
-            "ome_writers": _image_facts(plan, outcome, image, counts, records.get(image.array)),
+            "ome": ngff.as_json(ngff.Ome(multiscales=(_multiscale(image),), omero=_omero(image, shape))),
+            "ome_writers": _image_facts(plan, outcome, image, counts, records.get(image.array))
+            | _own_facts(image, axes, held.get(image.array)),
         }
     paths = [posixpath.dirname(image.spec.path) for image in images]
     if plan.settings.plate is not None:
@@ -72,7 +87,8 @@ def zarr_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> tuple[Document
 # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _multiscale(image: Image, axes: Sequence[Axis]) -> ngff.Multiscale:
+def _multiscale(image: Image) -> ngff.Multiscale:
+    axes = image.axes
     stage, along = stage_of(image.position), stage_axes(axes)
     moved = {along[name].name: place for name, place in stage.items() if name in along}
     scale = [axis.scale or 1.0 for axis in axes]
@@ -93,12 +109,12 @@ def _axis(axis: Axis) -> ngff.Axis:
     return ngff.Axis(name=axis.name, type=type_, unit=axis.dimension.unit if type_ != "channel" else None)
 
 
-def _omero(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> ngff.Omero:
+def _omero(image: Image, shape: tuple[int, ...]) -> ngff.Omero:
     """Return how an image is shown. Viewers ask this of every image, so that one without channels has one too."""
     dtype = np.dtype(image.spec.dtype)
     low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else (0, 1)
     window = ngff.Window(min=int(low), max=int(high), start=int(low), end=int(high))
-    depth = next((size for axis, size in zip(axes[:-2], shape, strict=False) if axis.role == "Z"), 1)
+    depth = next((size for axis, size in zip(image.axes[:-2], shape, strict=False) if axis.role == "Z"), 1)
     return ngff.Omero(
         channels=tuple(ngff.OmeroChannel(label=hue.name, color=hue.color[1:7], window=window) for hue in image.hues),
         rdefs=ngff.RenderingDefs(
@@ -131,6 +147,20 @@ def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, reco
         facts["loops"] = dict(image.fan)
     if records:
         facts["frame_metadata"] = records
+    return facts
+
+
+def _own_facts(image: Image, axes: Sequence[Axis], held: Sequence[Sequence[Sequence[int]]] | None) -> Record:
+    """Return what is said of an image only where an acquisition is jagged, or has several cameras."""
+    facts: Record = {}
+    if image.axes != tuple(axes) and (own := _coordinates(image.axes)):
+        facts["coordinates"] = own
+    if image.camera is not None:
+        told = {"name": image.camera.name, "model": image.camera.model, "serial_number": image.camera.serial_number}
+        facts["camera"] = {name: value for name, value in told.items() if value is not None}
+    if held is not None:
+        names = [axis.name for axis in image.axes]
+        facts["planes"] = [{name: list(elements) for name, elements in zip(names, box, strict=False)} for box in held]
     return facts
 
 

@@ -177,14 +177,16 @@ class _Content:
 
     def text(self) -> str:
         """Return all of it."""
-        return plate_of(self.plan, self.images, self.axes) + "".join(self.elements) + structured(self.annotations)
+        plate = plate_of(self.plan, self.images, self.axes)
+        return plate + _instrument(self.images) + "".join(self.elements) + structured(self.annotations)
 
     def of(self, number: int) -> str:
         """Return what concerns one image."""
         kept = set(range(self.common)) | {int(named) for named in _REFERENCE.findall(self.elements[number])}
         annotations = {text: place for text, place in self.annotations.items() if place in kept}
         plate = plate_of(self.plan, self.images[number : number + 1], self.axes)
-        return plate + self.elements[number] + structured(annotations)
+        own = _instrument(self.images[number : number + 1])
+        return plate + own + self.elements[number] + structured(annotations)
 
 
 def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str] | None) -> _Content:
@@ -204,25 +206,25 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
         annotate(annotations, namespace, values, encode)
     shared = len(annotations)
     date = stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    common = _common(axes, _PIXEL_TYPES.get(plan.layout.arrays[0].dtype, plan.layout.arrays[0].dtype))
     records = outcome.records
     made = []
     for image in images:
         shape, pages, path = shapes[image.array], every[image.array], image.spec.path
-        around = surroundings(image, axes, shape)
+        around = surroundings(image, shape)
         file = (posixpath.basename(path), uuids[path]) if uuids else None
-        sizes = _sizes(axes, shape)
+        sizes = _sizes(image.axes, shape)
         number = image.spec.image
         pixels = (
-            f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{common}>'
-            + _channels(image, axes, sizes["SizeC"])
+            f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{_common(image)}>'
+            + _channels(image, sizes["SizeC"])
             + (tiff_data(pages, file) if in_tiff else "<MetadataOnly/>")
             + planes(pages, around, records, annotations if in_tiff else None)
             + "</Pixels>"
         )
         made.append(
             f'<Image ID="Image:{number}" Name="{escaped(image.name)}"><AcquisitionDate>{date}</AcquisitionDate>'
-            + _stage_label(image, axes)
+            + ("" if image.camera is None else element("InstrumentRef", {"ID": "Instrument:0"}))
+            + _stage_label(image)
             + pixels
             + run
             + _position(image, annotations)
@@ -271,11 +273,16 @@ def _listed(numbers: Sequence[tuple[int, int]]) -> str:
 # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _common(axes: Sequence[Axis], pixel_type: str) -> str:
-    """Return the attributes of `Pixels` that all images share."""
+def _common(image: Image) -> str:
+    """Return the attributes of `Pixels` that do not depend on what came."""
+    axes, dtype = image.axes, image.spec.dtype
     # XYCZT: storage order from the fastest axis to the slowest; those that there are not come last.
     order = "".join(dict.fromkeys([*(axis.role for axis in reversed(axes[:-2])), *"ZCT"]))
-    values: dict[str, object] = {"DimensionOrder": f"XY{order}", "Type": pixel_type, "BigEndian": False}
+    values: dict[str, object] = {
+        "DimensionOrder": f"XY{order}",
+        "Type": _PIXEL_TYPES.get(dtype, dtype),
+        "BigEndian": False,
+    }
     roles = {axis.role: axis for axis in axes[:-2]}
     for letter, axis in (("X", axes[-1]), ("Y", axes[-2]), ("Z", roles.get("Z"))):
         if axis and axis.scale:
@@ -293,15 +300,16 @@ def _sizes(axes: Sequence[Axis], shape: tuple[int, ...]) -> dict[str, int]:
     return sizes | {f"Size{axis.role}": size for axis, size in zip(axes[:-2], shape, strict=False)}
 
 
-def _channels(image: Image, axes: Sequence[Axis], count: int) -> str:
+def _channels(image: Image, count: int) -> str:
     shown = image.hues
-    for axis in axes[:-2]:
+    for axis in image.axes[:-2]:
         if axis.role == "C" and axis.dimension.type != "channel":  # a custom axis stands in the channels' place
             shown = tuple(evolve(hue, channel=shown[0].channel) for hue in hues(axis.dimension, count))
-    return "".join([_channel(f"Channel:{image.spec.image}:{index}", hue) for index, hue in enumerate(shown)])
+    detector = "" if image.camera is None else element("DetectorSettings", {"ID": f"Detector:{image.spec.camera}"})
+    return "".join([_channel(f"Channel:{image.spec.image}:{index}", hue, detector) for index, hue in enumerate(shown)])
 
 
-def _channel(name: str, hue: Hue) -> str:
+def _channel(name: str, hue: Hue, detector: str) -> str:
     channel = hue.channel
     values: dict[str, object] = {"ID": name, "Name": hue.name, "SamplesPerPixel": 1, "Color": signed_rgba(hue.color)}
     if channel is not None:
@@ -310,7 +318,7 @@ def _channel(name: str, hue: Hue) -> str:
         for kind, length in wavelengths.items():
             if length is not None:
                 values |= {f"{kind}Wavelength": float(length), f"{kind}WavelengthUnit": "nm"}
-    return element("Channel", values)
+    return element("Channel", values, detector)
 
 
 def signed_rgba(color: str) -> int:
@@ -324,12 +332,30 @@ def signed_rgba(color: str) -> int:
     return int.from_bytes(bytes.fromhex(f"{color[1:]}FF"[:8]), signed=True)
 
 
-def _stage_label(image: Image, axes: Sequence[Axis]) -> str:
+def _instrument(images: Sequence[Image]) -> str:
+    """Return the `Instrument` with a `Detector` for each camera, if there are several cameras."""
+    cameras = {image.spec.camera: image.camera for image in images if image.camera is not None}
+    detectors = [
+        element(
+            "Detector",
+            {
+                "ID": f"Detector:{number}",
+                "Model": camera.model or camera.name,
+                "SerialNumber": camera.serial_number,
+                "Type": "Other",
+            },
+        )
+        for number, camera in sorted(cameras.items())
+    ]
+    return element("Instrument", {"ID": "Instrument:0"}, *detectors) if detectors else ""
+
+
+def _stage_label(image: Image) -> str:
     stage = stage_of(image.position)
     if not stage:
         return ""
     values: dict[str, object] = {"Name": image.position.name}
-    for axis, unit in stage_units(axes).items():
+    for axis, unit in stage_units(image.axes).items():
         if axis in stage:
             values |= {axis.upper(): stage[axis], f"{axis.upper()}Unit": unit}
     return element("StageLabel", values)

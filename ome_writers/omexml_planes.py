@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.documents import Outcome
-from ome_writers.images import Image
+from ome_writers.images import Image, planned_masks
 from ome_writers.markup import attributes, element, escaped, escaped_text
 from ome_writers.order import Rows
 from ome_writers.pages import paging
@@ -77,11 +77,12 @@ def pages_of(
     ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
     roles = [axis.role for axis in axes[:-2]]
     lasts = outcome.verdict == "running"
+    masks = planned_masks(plan, shapes)
     found = []
-    for shape, blank, mine in zip(shapes, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
+    for mask, blank, mine in zip(masks, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
         index = rows["index"][mine]
         # Number of the page of each plane. The first axis is for images that have no other.
-        numbers = np.full((1, *shape[:-2]), -1 if lasts else blank)
+        numbers = np.where(mask[None], -1 if lasts else blank, -1)
         numbers[np.zeros(len(mine), int), *index.T] = paged.numbers[mine]
         absent = numbers >= 0
         here = came[mine]
@@ -220,8 +221,9 @@ def stage_units(axes: Sequence[Axis]) -> dict[str, str | None]:
     return {name: symbol(unit) for name, unit in units.items()}
 
 
-def surroundings(image: Image, axes: Sequence[Axis], shape: tuple[int, ...]) -> Surroundings:
+def surroundings(image: Image, shape: tuple[int, ...]) -> Surroundings:
     """Return what the plan knows of the planes of an image: times, stage position, depths."""
+    axes = image.axes
     stage = stage_of(image.position)
     units = stage_units(axes)
     sizes = dict(zip((axis.role for axis in axes[:-2]), shape, strict=False))

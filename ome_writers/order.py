@@ -13,7 +13,7 @@ axis. So a loop that moves all columns by the same amount each time it comes rou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from ome_writers.settings import Dimension
 
 Rows = NDArray[np.void]
+Weights = Mapping[str, tuple[str, int]]
+"""Name of each loop that is (part of) an axis -> the name of the axis, and how far one element is from the next."""
 
 _BODY = 16_384
 """Rows that a body has at most, where the loops allow it: more would be a waste, far fewer would make expansion
@@ -110,43 +112,67 @@ def moved(segments: Sequence[Segment], loop: Loop, times: int) -> list[Segment]:
     return out
 
 
-def ordered(loops: Sequence[Dimension], fans: Sequence[Dimension], axes: Sequence[Dimension]) -> tuple[Segment, ...]:
+def ordered(
+    loops: Sequence[Dimension], fans: Sequence[Dimension], weights: Weights, axes: Sequence[Dimension]
+) -> tuple[Segment, ...]:
     """Return the frame table of nested loops, the slowest first, as segments.
 
-    `fans` are those of the loops that choose an array, `axes` those that are axes of it, in storage order.
+    `fans` are those of the loops that choose an array, `axes` are its axes, in storage order; the `weights` say which
+    loop moves which of them, and how far.
     """
+    movers = _Movers(fans, weights, axes)
+    return _nested(loops, movers)
+
+
+@frozen
+class _Movers:
+    """What loops move in the table."""
+
+    fans: Sequence[Dimension]
+    weights: Weights
+    axes: Sequence[Dimension]
+
+    def step(self, dim: Dimension) -> tuple[int, ...]:
+        """Return by how much the next digit of a loop moves position, array and each index."""
+        names = [fan.name for fan in self.fans]
+        is_fan = dim.name in names
+        array = prod(fan.count or 1 for fan in self.fans[names.index(dim.name) + 1 :]) if is_fan else 0
+        axis, weight = self.weights.get(dim.name, (None, 0))
+        index = (weight if axis == other.name else 0 for other in self.axes)
+        return (int(is_fan and dim.type == "position"), array, *index)
+
+
+def _nested(loops: Sequence[Dimension], movers: _Movers) -> tuple[Segment, ...]:
     if not loops:
-        return (Segment(_rows(np.zeros((1, 0), np.int64), (), len(axes))),)
+        return (Segment(_rows(np.zeros((1, 0), np.int64), (), len(movers.axes))),)
     if (level := next((level for level, dim in enumerate(loops) if dim.tours), None)) is not None:
-        return _in_tours(loops, level, fans, axes)
+        return _in_tours(loops, level, movers)
     counts = [1 if dim.count is None else dim.count for dim in loops]
     endless = loops[0].count is None
-    steps = [_step(dim, fans, axes) for dim in loops]
+    steps = [movers.step(dim) for dim in loops]
     split = _split(loops, counts)
     if split is not None:
-        body = _rows(_digits(loops, counts, split + 1, prod(counts[split + 1 :])), steps, len(axes))
+        body = _rows(_digits(loops, counts, split + 1, prod(counts[split + 1 :])), steps, len(movers.axes))
         repeats = [None if endless and level == 0 else counts[level] for level in range(split + 1)]
         return (Segment(body, tuple(_loop(steps[k], repeats[k], prod(counts[k + 1 :])) for k in range(split + 1))),)
     # Only two rounds of the outermost loop together are like the next two: a snake goes backwards in every second one.
     each = prod(counts[1:])
-    pair = _rows(_digits(loops, [2, *counts[1:]], 0, 2 * each), steps, len(axes))
+    pair = _rows(_digits(loops, [2, *counts[1:]], 0, 2 * each), steps, len(movers.axes))
     twice = tuple(2 * part for part in steps[0])
     whole = Segment(pair, (_loop(twice, None if endless else counts[0] // 2, 2 * each),))
     return (whole,) if endless else tuple(cut(whole, 0, counts[0] // 2 * 2 * each)) + _odd(whole, counts[0], each)
 
 
-def _in_tours(
-    loops: Sequence[Dimension], level: int, fans: Sequence[Dimension], axes: Sequence[Dimension]
-) -> tuple[Segment, ...]:
+def _in_tours(loops: Sequence[Dimension], level: int, movers: _Movers) -> tuple[Segment, ...]:
     """Return the frame table of loops of which the one at `level` goes from tour to tour."""
     outer, places, inner = loops[:level], loops[level], loops[level + 1 :]
     turn = next((k + 1 for k, dim in enumerate(inner) if dim.name == places.tours_within), len(inner))
-    step = np.array(_step(places, fans, axes))
+    step = np.array(movers.step(places))
     segments: list[Segment] = []
     frames = before = 0
     for size in places.tours or ():
         tour = Dimension(name=places.name, type="position", count=size)
-        members = ordered((*inner[:turn], tour, *inner[turn:]), [tour if fan is places else fan for fan in fans], axes)
+        members = _nested((*inner[:turn], tour, *inner[turn:]), movers)
         segments += moved(members, _loop(tuple((before * step).tolist()), None, frames), 1)
         frames += sum(segment.frames or 0 for segment in members)
         before += size
@@ -155,19 +181,12 @@ def _in_tours(
     body = np.concatenate([expand(segment, 0, segment.frames or 0) for segment in segments])
     counts = [dim.count for dim in outer]
     around = [frames * prod(count or 1 for count in counts[k + 1 :]) for k in range(level)]
-    steps = [_step(dim, fans, axes) for dim in outer]
+    steps = [movers.step(dim) for dim in outer]
     return (Segment(body, tuple(map(_loop, steps, counts, around))),)
 
 
 def _odd(pairs: Segment, count: int, each: int) -> tuple[Segment, ...]:
     return tuple(moved([Segment(pairs.rows[:each])], pairs.loops[0], count // 2)) if count % 2 else ()
-
-
-def _step(dim: Dimension, fans: Sequence[Dimension], axes: Sequence[Dimension]) -> tuple[int, ...]:
-    """Return by how much the next digit of a loop moves position, array and each index."""
-    position = int(dim in fans and dim.type == "position")
-    array = prod(fan.count or 1 for fan in fans[list(fans).index(dim) + 1 :]) if dim in fans else 0
-    return (position, array, *(int(dim is axis) for axis in axes))
 
 
 def _loop(step: tuple[int, ...], repeats: int | None, frames: int) -> Loop:

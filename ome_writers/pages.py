@@ -4,9 +4,9 @@ Pages come as the frames come: the page of a frame is its number among those of 
 every plane of an image, and viv takes them as they lie, whatever the OME-XML says. So
 
 1. a frame that did not come has a page too, which is blank, unless no frame at all came after it;
-2. an image of which not every plane has a page by then has one blank page for the others, behind the pages of all
-   frames of its file. Bio-Formats warns of planes without a page, and if all images are in one file it cannot open it.
-   It is one for each image, since tifffile does not open a file in which two images share a page;
+2. an image of which not every planned plane has a page by then has one blank page for the others, behind the pages of
+   all frames of its file. Bio-Formats warns of planes without a page, and if all images are in one file it cannot open
+   it. It is one for each image, since tifffile does not open a file in which two images share a page;
 3. an image of which no plane has a page by then has none in a file of others, and is left out: a thousand of them would
    be as many pages.
 """
@@ -14,12 +14,12 @@ every plane of an image, and viv takes them as they lie, whatever the OME-XML sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from ome_writers.images import planned_masks
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 
@@ -57,7 +57,7 @@ def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
     # In a file without frames, it is the first image that has a page.
     _, firsts = np.unique(file_of, return_index=True)
     standing = (paged > 0) | (np.isin(np.arange(len(file_of)), firsts) & (counts[file_of] == 0))
-    wanting = np.flatnonzero(standing & (paged < [prod(shape[:-2]) for shape in shapes]))
+    wanting = np.flatnonzero(standing & (paged < [int(mask.sum()) for mask in planned_masks(plan, shapes)]))
     blanks = np.full(len(file_of), -1)
     blanks[wanting] = counts[file_of[wanting]] + _ordinals(file_of[wanting], len(files))
     behind = zip(files, np.bincount(file_of[wanting], minlength=len(files)).tolist(), strict=True)

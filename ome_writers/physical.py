@@ -8,17 +8,19 @@ say, or what is too large to count (1,000 km, 36 years), is counted apart and is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.axes import Axis, axis_of, stage_axes
 from ome_writers.cycles import Turns, Whole
+from ome_writers.omission import Frames
 from ome_writers.order import Rows, Segment, expand
 from ome_writers.plan import Plan
+from ome_writers.reading import Reading
 from ome_writers.settings import Dimension
 from ome_writers.units import METERS, SECONDS
 
@@ -57,6 +59,9 @@ class Part:
     table: Whole | None
     first: Whole
     step: Whole
+    within: str | None = None
+    """Name of the loop that chooses which stretch of the table counts, if one does."""
+    stretch: int = 0
 
     def of(self, digits: Whole) -> Whole:
         """Return what it adds at the given indices."""
@@ -73,23 +78,24 @@ class World:
 
     parts: tuple[Part, ...]
     base: Whole
-    axes: tuple[str, ...]
-    fans: Mapping[str, Whole] = field(factory=dict)
-    """Index in each loop that chooses an array, by array."""
+    reading: Reading
+    listed: tuple[tuple[int, int, Whole, NDArray[np.bool_]], ...] = ()
+    """What a list of frames says of each, by number: column, column of what is not known, values, which are known."""
 
-    def digits(self, rows: Rows, name: str) -> Whole:
-        """Return the index in a loop for each row."""
-        if name in self.axes:
-            return rows["index"][:, self.axes.index(name)].astype(np.int64)
-        chosen: Whole = self.fans[name][rows["array"]]
-        return chosen
+    def digits(self, rows: Rows, part: Part) -> Whole:
+        """Return the index in the loop of a part for each row."""
+        found = self.reading.indices(rows, part.name)
+        return found if part.within is None else found + part.stretch * self.reading.indices(rows, part.within)
 
     def numbers(self, rows: Rows) -> Whole:
         """Return the columns of rows."""
         out = np.tile(self.base, (len(rows), 1))
         for part in self.parts:
-            out += part.of(self.digits(rows, part.name))
+            out += part.of(self.digits(rows, part))
         out[:, FRAME] = rows["frame"]
+        for column, unsaid, values, known in self.listed:
+            here = known[rows["frame"]]
+            out[here, column], out[here, unsaid] = values[rows["frame"]][here], 0
         return out
 
     def part(self, segment: Segment) -> tuple[Whole, list[Turns]]:
@@ -128,7 +134,7 @@ class World:
         """Return the loops with a table whose index is not the same in all rows."""
         found = set()
         for part in self.parts:
-            digits = self.digits(rows, part.name) if part.table is not None else np.zeros(1, np.int64)
+            digits = self.digits(rows, part) if part.table is not None else np.zeros(1, np.int64)
             found |= {part.name} if (digits != digits[0]).any() else set()
         return found
 
@@ -142,27 +148,36 @@ def world_of(plan: Plan) -> World:
     base[TIME_UNSAID] = not any(_is_placed(dim) for dim in times)
     placed = any(_is_placed(dim) for dim in depths)
     made = [
-        *[_part(dim, times[number + 1 :], TIME, TICK) for number, dim in enumerate(times)],
-        *[_part(dim, depths[number + 1 :], Z, PLANE) for number, dim in enumerate(depths)],
+        *[_part(plan, dim, times[number + 1 :], TIME, TICK) for number, dim in enumerate(times)],
+        *[_part(plan, dim, depths[number + 1 :], Z, PLANE) for number, dim in enumerate(depths)],
     ]
     if channels := channels_of(dims):
         made.append(_even(channels.name, {}, {CHANNEL: 1}))
-    made += [_even(dim.name, {}, {CAMERA: 1}) for dim in dims if str(dim.type) == "camera"]
+    made += [_even(dim.name, {}, {CAMERA: 1}) for dim in dims if dim.type == "camera"]
     stage = _stage(plan, placed=placed)
-    arrays = plan.layout.arrays
-    fans = {name: np.array([dict(spec.fan)[name] for spec in arrays], np.int64) for name, _ in arrays[0].fan}
     where = plan.settings.position_dimension_index
     if where is None:
         base += stage[0]
     else:
-        name = plan.settings.dimensions[where].name
-        fans[name] = np.array([spec.position for spec in arrays], np.int64)
-        made.append(Part(name, stage, base, base))
+        made.append(Part(plan.settings.dimensions[where].name, stage, base, base))
     for value, unsaid in ((TIME, TIME_UNSAID), (X, X_UNSAID), (Y, Y_UNSAID), (Z, Z_UNSAID)):
         if any(part.table is None and part.first[unsaid] for part in made):
             # Nobody will see what other loops add to it, so that it shall not tell rows apart.
             made = [_without(part, value) for part in made]
-    return World(tuple(made), base, arrays[0].dimension_names[:-2], fans)
+    return World(tuple(made), base, plan.places.reading, tuple(_listed(plan.settings.frames)))
+
+
+def _listed(frames: Frames | None) -> Iterator[tuple[int, int, Whole, NDArray[np.bool_]]]:
+    for name, column, unsaid, size in (
+        ("delta_t", TIME, TIME_UNSAID, NANO),
+        ("position_x", X, X_UNSAID, PICO),
+        ("position_y", Y, Y_UNSAID, PICO),
+        ("position_z", Z, Z_UNSAID, PICO),
+    ):
+        values = getattr(frames, name, None)
+        if values is not None:
+            numbers, missing = _rounded(values, size)
+            yield column, unsaid, numbers, ~missing
 
 
 def _without(part: Part, column: int) -> Part:
@@ -185,8 +200,14 @@ def _is_placed(dim: Dimension) -> bool:
     return axis.scale is not None or axis.coords is not None or (dim.translation is not None and dim.count == 1)
 
 
-def _part(dim: Dimension, within: Sequence[Dimension], column: int, number: int) -> Part:
+def _part(plan: Plan, dim: Dimension, within: Sequence[Dimension], column: int, number: int) -> Part:
     """Return what a loop of times, or of planes, adds: its places, and the number of each."""
+    if any(dim.name in position.coords for position in plan.settings.positions):
+        return _own_part(plan, dim, within, column, number)
+    return _part_of(dim, within, column, number)
+
+
+def _part_of(dim: Dimension, within: Sequence[Dimension], column: int, number: int) -> Part:
     radix = int(np.prod([inner.count or 1 for inner in within], dtype=np.int64))
     unsaid = column - TIME + TIME_UNSAID
     axis = axis_of(dim)
@@ -201,6 +222,23 @@ def _part(dim: Dimension, within: Sequence[Dimension], column: int, number: int)
     table = np.zeros((len(values), 14), np.int64)
     table[:, column], table[:, unsaid], table[:, number] = numbers, missing, np.arange(len(values)) * radix
     return Part(dim.name, table, table[0], table[0])
+
+
+def _own_part(plan: Plan, dim: Dimension, within: Sequence[Dimension], column: int, number: int) -> Part:
+    """Return what a loop adds whose places are not the same at all positions."""
+    where = plan.settings.position_dimension_index or 0
+    count, unsaid = dim.count or 1, column - TIME + TIME_UNSAID
+    tables = []
+    for position in plan.settings.positions:
+        own = dim
+        if values := position.coords.get(dim.name):
+            own = evolve(dim, coords=values, count=len(values), scale=None, translation=None)
+        part = _part_of(own, within, column, number)
+        table = np.tile(part.table if part.table is not None else part.of(np.arange(own.count or 1)), (1, 1))
+        tables.append(np.pad(table, ((0, count - len(table)), (0, 0))))
+    table = np.concatenate(tables)
+    table[:, unsaid] = np.minimum(table[:, unsaid], 1)
+    return Part(dim.name, table, table[0], table[0], plan.settings.dimensions[where].name, count)
 
 
 def _stage(plan: Plan, *, placed: bool) -> Whole:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Layout
 from ome_writers.order import Loop, Rows, Segment
+from ome_writers.reading import Reading
 from ome_writers.settings import AcquisitionSettings, Dimension
 
 _SHOWN: Final = 12
@@ -209,32 +210,17 @@ class Places:
 
     def __init__(self, settings: AcquisitionSettings, layout: Layout, segments: Sequence[Segment]) -> None:
         self._segments = segments
-        self._loops = {dim.name: dim for dim in settings.dimensions[:-2]}
-        names = layout.arrays[0].dimension_names[:-2]
-        self._axes = {name: axis for axis, name in enumerate(names)}
-        """For each loop that is an axis: which."""
-        self._fans: dict[str, tuple[int, ...]] = {
-            name: tuple(spec.position if dim.type == "position" else dict(spec.fan)[name] for spec in layout.arrays)
-            for name, dim in self._loops.items()
-            if name not in self._axes
-        }
-        """For each other loop: its index, by array."""
-        self._arrays = {key: array for array, key in enumerate(zip(*self._fans.values(), strict=True))} or {(): 0}
+        self.reading = Reading(settings, layout)
+        self._loops = self.reading.loops
         self._by_name: dict[str, dict[str, tuple[int, ...]]] = {}
 
     @cached_property
     def columns(self) -> dict[str, tuple[str, int]]:
         """Name of each loop -> the column of the frame table that its index can be read from, and where in it."""
-        fans = {name: ("position" if self._loops[name].type == "position" else "array", 0) for name in self._fans}
-        return {name: ("index", axis) for name, axis in self._axes.items()} | fans
-
-    def read(self, rows: Rows, name: str) -> NDArray[np.int64]:
-        """Return the index of a loop in each row."""
-        if name in self._axes:
-            index: NDArray[np.int64] = rows["index"][:, self._axes[name]]
-            return index
-        chosen: NDArray[np.int64] = np.array(self._fans[name], np.int64)[rows["array"]]
-        return chosen
+        fans = {
+            name: ("position" if self._loops[name].type == "position" else "array", 0) for name in self.reading.fans
+        }
+        return {name: ("index", axis) for name, axis in self.reading.axes.items()} | fans
 
     @cached_property
     def _searches(self) -> list[_Search]:
@@ -305,9 +291,8 @@ class Places:
                 problems.append(Problem((name,), "missing", "must be given, as an index or a name"))
         if problems:
             raise PlanError(problems)
-        array = self._arrays.get(tuple(at.get(name, 0) for name in self._fans))
-        index = [at.get(name, 0) for name in self._axes]
-        place = None if array is None else self.at(array, index)
+        where = self.reading.places(at)
+        place = next((place for array, index in where if (place := self.at(array, index)) is not None), None)
         if place is None:
             said = " ".join(f"{name}={at.get(name, 0)}" for name in self._loops)
             raise PlanError([Problem((), "unknown", f"no frame is planned at {said}")])
@@ -320,12 +305,6 @@ class Places:
             if (place := search.find(where)) is not None:
                 return place
         return None
-
-    def coordinates(self, array: int, index: Sequence[int]) -> dict[str, int]:
-        """Return the index in every loop of what lies in an array at an index."""
-        return {
-            name: index[self._axes[name]] if name in self._axes else self._fans[name][array] for name in self._loops
-        }
 
 
 def _problem(name: str, kind: str, message: str) -> PlanError:

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from ome_writers import acquisition_rules, growth
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
-from ome_writers.layout import Layout, Unit, fan_out, lay_out
+from ome_writers.holdings import Finder, tabled
+from ome_writers.layout import Layout, Unit, holdings_of, laid_out, roles_of
 from ome_writers.location import Location, location_of
 from ome_writers.order import Rows, Segment, cut, expand, ordered, reach, row_dtype
 from ome_writers.parts import apart
 from ome_writers.places import Places, checked, picked
 from ome_writers.selection import Index, resolve, selected
 from ome_writers.settings import AcquisitionSettings, by_ngff_rule
+from ome_writers.sieve import planned
 
 if typing.TYPE_CHECKING:
     from ome_writers.triggers import Cycle, Exposure, Triggers
@@ -162,7 +164,7 @@ class Plan:
         frame 17 (position 'B2', t=1 z=2)
         """
         self.stretch(place, place + 1)
-        return location_of(self.settings, self.layout, self.rows_at([place])[0])
+        return location_of(self.settings, self.layout, self.rows_at([place])[0], self.places.reading)
 
     def place(self, /, **indices: int | str) -> int:
         """Return the place of the frame with these indices or names in the loops; what `locate` is the inverse of.
@@ -242,7 +244,7 @@ class Plan:
         [4, 5, 10, 11]
         """
         wanted = {name: resolve(self.settings, name, index) for name, index in indices.items()}
-        return evolve(self, segments=selected(self.segments, self.places.columns, wanted, self.places.read))
+        return evolve(self, segments=selected(self.segments, self.places.columns, wanted, self.places.reading))
 
     def split(self, parts: int, unit: Unit = "shard") -> tuple[Plan, ...]:
         """Return the plan cut into at most `parts` plans that share no block, of about equal size.
@@ -388,9 +390,17 @@ def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of 
     <Plan: 200000 frames in 2 arrays>
     """
     require(settings, (), acquisition_rules.READY)
-    axes, fans = fan_out(settings)
-    if settings.format.name == "ome-zarr" and axes != by_ngff_rule(axes):
+    roles = roles_of(settings)
+    if settings.format.name == "ome-zarr" and roles.axes != by_ngff_rule(roles.axes):
         # NGFF 0.5, "axes": "MUST be ordered by type".
         message = "OME-Zarr 0.5 wants axes in the order time, channel, space; storage_order asks for"
-        warnings.warn(f"{message} {', '.join(dim.name for dim in axes)}, which some readers will refuse", stacklevel=2)
-    return Plan(settings=settings, layout=lay_out(settings), segments=ordered(settings.dimensions[:-2], fans, axes))
+        names = ", ".join(dim.name for dim in roles.axes)
+        warnings.warn(f"{message} {names}, which some readers will refuse", stacklevel=2)
+    parts = planned(settings) if settings.is_ragged else None
+    holdings = holdings_of(settings, roles, parts)
+    loops = settings.dimensions[:-2]
+    if parts is None:
+        segments = ordered(loops, roles.fans, roles.weights, roles.axes)
+    else:
+        segments = tabled(settings, parts, Finder(loops, roles.fans, roles.axes, roles.weights, holdings))
+    return Plan(settings=settings, layout=laid_out(settings, roles, holdings), segments=segments)

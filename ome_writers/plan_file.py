@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ome_writers import serial
 from ome_writers.check import shown
 from ome_writers.errors import Loc, PlanError, Problem, SettingsError
-from ome_writers.layout import Layout, fan_out, lay_out
+from ome_writers.layout import Layout, lay_out, roles_of
 from ome_writers.order import Loop, Segment, row_dtype
 from ome_writers.plan import Plan
 from ome_writers.settings import AcquisitionSettings
@@ -167,7 +167,7 @@ def _settings(data: bytes) -> AcquisitionSettings:
             raise _refused((_HEAD, _MARK), message)
         settings = serial.settings_from(head["settings"])
         settings.validate_stream_ready()
-        fan_out(settings)  # refuses too many images: each would be an object of its own
+        roles_of(settings)  # refuses too many images: each would be an object of its own
     except UnicodeDecodeError as error:
         raise _refused((_HEAD,), f"must be UTF-8 text: {error}") from None
     except SettingsError as error:

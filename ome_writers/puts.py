@@ -105,7 +105,7 @@ class Puts:
 
     def add(self, came: Came) -> None:
         """Note that a frame came."""
-        indices = self.plan.places.coordinates(came.array, came.index).values()
+        indices = self.plan.places.reading.at(came.array, came.index).values()
         if came.place >= len(self._came):
             self._came.extend(bytes(came.place + 1 - len(self._came)))
         self._came[came.place] = 1
@@ -189,7 +189,7 @@ def require_expected(plan: Plan, place: int, array: int, index: tuple[int, ...],
         If it is not, or if there is no such dimension, index or name.
     """
     places = plan.places
-    planned = places.coordinates(array, index)
+    planned = places.reading.at(array, index)
     try:
         if all(planned.get(name) in places.indices(name, item) for name, item in expected.items()):
             return

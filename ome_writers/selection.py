@@ -6,7 +6,7 @@ choose an array, `array`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.errors import PlanError, Problem
-from ome_writers.order import Loop, Rows, Segment, expand
+from ome_writers.order import Loop, Segment, expand
+from ome_writers.reading import Reading
 from ome_writers.settings import AcquisitionSettings, Dimension
 
 Index = int | str | slice | Sequence[int | str]
@@ -22,16 +23,14 @@ Columns = Mapping[str, tuple[str, int]]
 Wanted = Mapping[str, NDArray[np.int64]]
 
 
-def selected(
-    segments: Sequence[Segment], columns: Columns, wanted: Wanted, read: Callable[[Rows, str], NDArray[np.int64]]
-) -> tuple[Segment, ...]:
-    """Return what is wanted of the segments; `read` gives the index of a loop in each row."""
+def selected(segments: Sequence[Segment], columns: Columns, wanted: Wanted, reading: Reading) -> tuple[Segment, ...]:
+    """Return what is wanted of the segments; `reading` gives the index of a loop in each row."""
     kept = []
     for segment in segments:
-        piece = _written_out(_bounded(segment, columns, wanted), columns, wanted)
+        piece = _written_out(_bounded(segment, columns, wanted), columns, wanted, reading)
         keep = np.ones(len(piece.rows), bool)
         for name, allowed in wanted.items():
-            keep &= np.isin(read(piece.rows, name), allowed)
+            keep &= np.isin(reading.indices(piece.rows, name), allowed)
         if keep.any():
             kept.append(evolve(piece, rows=piece.rows[keep]))
     return tuple(kept)
@@ -80,11 +79,13 @@ def _bounded(segment: Segment, columns: Columns, wanted: Wanted) -> Segment:
     return segment
 
 
-def _written_out(segment: Segment, columns: Columns, wanted: Wanted) -> Segment:
+def _written_out(segment: Segment, columns: Columns, wanted: Wanted, reading: Reading) -> Segment:
     """Return the segment with every loop written out that moves a wanted column, so that its rows can be masked."""
 
     def moves(loop: Loop) -> bool:
         places = [columns[name] for name in wanted]
+        if loop.array and not reading.is_plain:  # another array may hold other elements
+            return bool(places)
         return any(loop.index[axis] if column == "index" else getattr(loop, column) for column, axis in places)
 
     depth = max((level + 1 for level, loop in enumerate(segment.loops) if moves(loop)), default=0)

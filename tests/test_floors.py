@@ -21,7 +21,21 @@ FLOORS = (
         *["items", "omission", "settings", "shorthand"],
     ],
     [
-        *["axes", "order", "layout", "selection", "growth", "location", "parts", "places", "plan", "assembly"],
+        *[
+            "axes",
+            "order",
+            "sieve",
+            "holdings",
+            "layout",
+            "reading",
+            "selection",
+            "growth",
+            "location",
+            "parts",
+            "places",
+            "plan",
+            "assembly",
+        ],
         *["cycles", "physical", "triggers", "moves"],
         *["cuts", "placement", "placement_zarr", "placement_tiff", "tiffblocks", "tiffpages"],
     ],
@@ -55,7 +69,19 @@ FLOORS = (
         *[f"testing.{name}" for name in ("runs", "tiffs", "sequences")],
         *[
             f"testing.{name}"
-            for name in ("__init__", "model", "strategies", "readers", "ways", "failing", "conformance", "profiles")
+            for name in (
+                "__init__",
+                "model",
+                "jagged",
+                "raggedness",
+                "raggedness",
+                "strategies",
+                "readers",
+                "ways",
+                "failing",
+                "conformance",
+                "profiles",
+            )
         ],
     ],
 )

@@ -6,7 +6,7 @@ none of them. A rule that is changed there must be changed here by hand: that is
 1. The loops run as nested `for` statements; one that snakes goes backwards every second time it is started. One of
    positions in tours goes from tour to tour, and has a loop over the positions of the tour within another.
 2. Each loop is an axis or fans out. Every combination of fanned-out indices is an image; positions count slowest, then
-   the other loops in the order of acquisition.
+   cameras, then the other loops in the order of acquisition.
 3. A frame lands in its image at the indices of the axes, in storage order.
 """
 
@@ -52,8 +52,7 @@ def arrivals(settings: AcquisitionSettings) -> Iterator[Arrival]:
     axes, fans = axes_and_fans(settings)
     images = image_numbers(fans)
     position = [dim.name for dim in fans if dim.type == "position"]
-    loops = list(settings.dimensions[:-2])
-    for frame, indices in enumerate(_nested(loops, {dim.name: 0 for dim in loops}, {})):
+    for frame, indices in enumerate(turns(settings)):
         yield Arrival(
             frame=frame,
             loops=indices,
@@ -61,6 +60,12 @@ def arrivals(settings: AcquisitionSettings) -> Iterator[Arrival]:
             image=images[tuple(indices[dim.name] for dim in fans)],
             index=tuple(indices[dim.name] for dim in axes),
         )
+
+
+def turns(settings: AcquisitionSettings) -> Iterator[dict[str, int]]:
+    """Yield the index in every loop at each of their turns, by the name of its dimension, in order of acquisition."""
+    loops = list(settings.dimensions[:-2])
+    return _nested(loops, {dim.name: 0 for dim in loops}, {})
 
 
 def _nested(loops: list[Dimension], starts: dict[str, int], outside: dict[str, int]) -> Iterator[dict[str, int]]:
@@ -91,12 +96,12 @@ def _nested(loops: list[Dimension], starts: dict[str, int], outside: dict[str, i
 
 
 def axes_and_fans(settings: AcquisitionSettings) -> tuple[list[Dimension], list[Dimension]]:
-    """Return the loops that are axes, in storage order, and those that choose an image, positions first.
+    """Return the loops that are axes, in storage order, and those that choose an image, positions first, then cameras.
 
     OME-Zarr and OME-TIFF have one axis each for time, channels and depth. The axis goes to a loop without end, else to
     the outermost of that type; if no channel claims the axis of channels, it goes to the outermost of the other loops.
     """
-    loops = [dim for dim in settings.dimensions[:-2] if dim.type != "position"]
+    loops = [dim for dim in settings.dimensions[:-2] if dim.type not in ("position", "camera")]
     if settings.format.name == "scratch":
         axes = loops
     else:
@@ -110,7 +115,7 @@ def axes_and_fans(settings: AcquisitionSettings) -> tuple[list[Dimension], list[
                 owners[role] = dim
         names = [dim.name for dim in owners.values()]
         axes = [dim for dim in loops if dim.name in names]
-    fans = [dim for dim in settings.dimensions[:-2] if dim.type == "position"]
+    fans = [dim for kind in ("position", "camera") for dim in settings.dimensions[:-2] if dim.type == kind]
     fans += [dim for dim in loops if dim not in axes]
     return _stored(settings, axes), fans
 

@@ -1,0 +1,138 @@
+"""Given a row of the frame table, this answers: which index has each loop there? And which rows have such indices?
+
+A row says an array and a storage index. Along most axes that index is the loop's. Along some it numbers the elements
+that the array holds (`ArraySpec.elements`); and two loops may share an axis, of which they are the digits:
+
+    c = GFP, camera = right      code 1 · 2 + 1 = 3      rank of 3 among the elements of the array
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ome_writers.layout import Layout, roles_of
+from ome_writers.order import Rows
+from ome_writers.settings import AcquisitionSettings
+
+
+class Reading:
+    """Reads the indices of loops off rows, and back."""
+
+    def __init__(self, settings: AcquisitionSettings, layout: Layout) -> None:
+        roles = roles_of(settings)
+        self._arrays = layout.arrays
+        self.loops = {dim.name: dim for dim in settings.dimensions[:-2]}
+        names = [axis.name for axis in roles.axes]
+        self.axes = {loop: names.index(axis) for loop, (axis, _) in roles.weights.items()}
+        """For each loop that is an axis, or part of one: which."""
+        self._weights = {loop: weight for loop, (_, weight) in roles.weights.items()}
+        self._counts = [axis.count for axis in roles.axes]
+        self.fans: dict[str, tuple[int, ...]] = {
+            dim.name: tuple(
+                {"position": spec.position, "camera": spec.camera}.get(str(dim.type), dict(spec.fan).get(dim.name, 0))
+                for spec in layout.arrays
+            )
+            for dim in self.loops.values()
+            if dim.name not in self.axes
+        }
+        """For each other loop: its index, by array."""
+        self.is_plain = not any(spec.elements for spec in layout.arrays)
+        """Whether every array holds all elements of its axes."""
+
+    # ── from rows ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def indices(self, rows: Rows, name: str) -> NDArray[np.int64]:
+        """Return the index of a loop in each row."""
+        array = rows["array"]
+        if name in self.fans:
+            chosen: NDArray[np.int64] = np.array(self.fans[name], np.int64)[array]
+            return chosen
+        axis = self.axes[name]
+        code = self._codes(array, rows["index"][:, axis].astype(np.int64), axis)
+        found: NDArray[np.int64] = self._digit(name, code)
+        return found
+
+    def at(self, array: int, index: Sequence[int]) -> dict[str, int]:
+        """Return the index in every loop of what lies in an array at an index."""
+        elements = dict(self._arrays[array].elements)
+        names = self._arrays[array].dimension_names
+        codes = [elements[name][k] if name in elements else k for name, k in zip(names, index, strict=False)]
+        return {
+            name: self._digit(name, codes[self.axes[name]]) if name in self.axes else self.fans[name][array]
+            for name in self.loops
+        }
+
+    def _digit(self, name: str, code):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - a number, or many
+        weight, count = self._weights[name], self.loops[name].count
+        return code if count is None or count == self._counts[self.axes[name]] else code // weight % count
+
+    def _codes(self, array: NDArray[np.int32], index: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+        table = self._tables[axis]
+        if table is None:
+            return index
+        if isinstance(table, tuple):
+            start, step = table
+            codes: NDArray[np.int64] = start[array] + step[array] * index
+            return codes
+        found: NDArray[np.int64] = table[array, index]
+        return found
+
+    @cached_property
+    def _tables(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]] | NDArray[np.int64] | None]:
+        """For each axis the elements by array and index: all of them in order, or start and step, or a table."""
+        out: list[tuple[NDArray[np.int64], NDArray[np.int64]] | NDArray[np.int64] | None] = []
+        for axis, name in enumerate(self._arrays[0].dimension_names[:-2]):
+            held = [dict(spec.elements).get(name) for spec in self._arrays]
+            if not any(elements is not None for elements in held):
+                out.append(None)
+            elif all(elements is None or isinstance(elements, range) for elements in held):
+                ranges = [elements if isinstance(elements, range) else range(1) for elements in held]
+                out.append((np.array([one.start for one in ranges]), np.array([one.step for one in ranges])))
+            else:
+                table = np.zeros((len(held), max(spec.shape[axis] or 1 for spec in self._arrays)), np.int64)
+                for row, elements, spec in zip(table, held, self._arrays, strict=True):
+                    size = spec.shape[axis] or 1
+                    row[:size] = np.arange(size) if elements is None else list(elements)
+                out.append(table)
+        return out
+
+    # ── and back ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def places(self, at: Mapping[str, int]) -> list[tuple[int, list[int]]]:
+        """Return the arrays, and the index in each, that hold what has these indices in the loops; 0 where none is."""
+        codes = [0] * len(self._counts)
+        for name, axis in self.axes.items():
+            codes[axis] += at.get(name, 0) * self._weights[name]
+        found = []
+        for array in self._by_fan.get(tuple(at.get(name, 0) for name in self.fans), ()):
+            index = [
+                rank.get(code, -1) if isinstance(rank, dict) else code
+                for rank, code in zip(self._ranks(array), codes, strict=True)
+            ]
+            if min(index, default=0) >= 0:
+                found.append((array, index))
+        return found
+
+    @cached_property
+    def _by_fan(self) -> dict[tuple[int, ...], list[int]]:
+        found: dict[tuple[int, ...], list[int]] = {}
+        for array in range(len(self._arrays)):
+            found.setdefault(tuple(indices[array] for indices in self.fans.values()), []).append(array)
+        return found
+
+    def _ranks(self, array: int) -> list[dict[int, int] | None]:
+        if array not in self._known:
+            elements = dict(self._arrays[array].elements)
+            self._known[array] = [
+                {element: rank for rank, element in enumerate(elements[name])} if name in elements else None
+                for name in self._arrays[array].dimension_names[:-2]
+            ]
+        return self._known[array]
+
+    @cached_property
+    def _known(self) -> dict[int, list[dict[int, int] | None]]:
+        return {}
