@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.placement import Placement, place
     from ome_writers.prepared import prepare
     from ome_writers.serial import dumps, loads
+    from ome_writers.sheet import preview
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
     from ome_writers.view import StreamView, open_view
@@ -90,6 +91,7 @@ __all__ = [
     "peak_bytes",
     "place",
     "prepare",
+    "preview",
     "save_plan",
     "save_table",
     "save_triggers",
@@ -106,6 +108,7 @@ _LATE = {
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("compile",), "ome_writers.compiling"),
+    **dict.fromkeys(("preview",), "ome_writers.sheet"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

@@ -30,7 +30,7 @@ from ome_writers.documents import Outcome
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.manifest import MANIFEST
 from ome_writers.omission import Frames
-from ome_writers.readers import frame_metadata, missing_frames
+from ome_writers.readers import frame_metadata, noted
 from ome_writers.records import Record
 from ome_writers.serial import loads
 from ome_writers.settings import AcquisitionSettings
@@ -198,7 +198,7 @@ def _records(path: str, frames: int) -> dict[int, Record]:
         If any does not say where it belongs.
     """
     found = {int(record["storage_index"][0]): record for record in frame_metadata(path)}  # type: ignore[index,arg-type]
-    missing = {number for first, last in missing_frames(path) for number in range(first, last + 1)}
+    missing = {number for first, last in noted(path).get("missing", ()) for number in range(first, last + 1)}
     silent = [
         number
         for number in range(frames)

@@ -17,14 +17,16 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from ome_writers.images import frame_counts
-from ome_writers.layout import roles_of
+from ome_writers.layout import ArraySpec, roles_of
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
+from ome_writers.reading import Reading
 from ome_writers.records import JSON, Record
+from ome_writers.settings import Dimension
 
 Rectangle = tuple[slice, ...]
 """A slice with a step of 1 for each axis of an array."""
@@ -48,6 +50,12 @@ class Cube:
     """The dimensions that choose an array instead, the slowest first."""
     dtype: str
     fill_value: int
+    reading: Reading | None = field(default=None, eq=False)
+    """Where the arrays hold each of its frames, if that is not plain: if they are jagged, or those of one camera."""
+    at: tuple[tuple[str, int], ...] = ()
+    """Index in the loop of cameras, if it is the cube of one of them."""
+    is_uneven: bool = False
+    """Whether its frames differ in size or type, so that it is no array."""
 
     def coordinates(self, extent: Sequence[int]) -> dict[str, Sequence[Any]]:
         """Return the coordinates of each dimension as far as `extent` goes: names where there are any, else numbers."""
@@ -57,8 +65,8 @@ class Cube:
         }
 
 
-def cube_of(plan: Plan) -> Cube:
-    """Return the cube of a plan.
+def cube_of(plan: Plan, camera: str | int | None = None) -> Cube:
+    """Return the cube of a plan, or that of one of its cameras.
 
     Examples
     --------
@@ -68,17 +76,36 @@ def cube_of(plan: Plan) -> Cube:
     >>> cube.dims, cube.axes, cube.fans
     (('z', 'p', 't', 'y', 'x'), (2, 0, 3, 4), (1,))
     """
-    dims, spec = plan.settings.dimensions, plan.layout.arrays[0]
+    dims, arrays = plan.settings.dimensions, plan.layout.arrays
+    fixed: tuple[tuple[str, int], ...] = ()
+    if camera is not None:
+        arrays, dims, fixed = _of_camera(plan, camera)
+    spec, roles, reading = arrays[0], roles_of(plan.settings), plan.places.reading
     names = tuple(dim.name for dim in dims)
     return Cube(
         dims=names,
-        counts=tuple(dim.count for dim in dims),
+        counts=(*(dim.count for dim in dims[:-2]), *spec.shape[-2:]),
         labels=tuple(dim.coords and tuple(getattr(coord, "name", coord) for coord in dim.coords) for dim in dims),
         axes=tuple(names.index(name) for name in spec.dimension_names),
-        fans=tuple(names.index(dim.name) for dim in roles_of(plan.settings).fans),
+        fans=tuple(names.index(dim.name) for dim in roles.fans if dim.name in names),
         dtype=spec.dtype,
         fill_value=spec.fill_value,
+        reading=None if reading.is_regular and not fixed else reading,
+        at=fixed,
+        is_uneven=len({(one.shape[-2:], one.dtype) for one in arrays}) > 1,
     )
+
+
+def _of_camera(
+    plan: Plan, camera: str | int
+) -> tuple[tuple[ArraySpec, ...], tuple[Dimension, ...], tuple[tuple[str, int], ...]]:
+    """Return the arrays of a camera, the dimensions without that of the cameras, and its index there."""
+    cameras = plan.settings.camera_dimension
+    if cameras is None or cameras.fold:
+        raise ValueError(f"there is no camera to choose; got camera={camera!r}")
+    (index,) = plan.places.indices(cameras.name, camera)
+    arrays = tuple(spec for spec in plan.layout.arrays if spec.camera == index)
+    return arrays, tuple(dim for dim in plan.settings.dimensions if dim is not cameras), ((cameras.name, index),)
 
 
 def described(plan: Plan) -> Record:
@@ -87,16 +114,36 @@ def described(plan: Plan) -> Record:
     That is `dimensions` in order of acquisition, the last two those of a frame, each with its `name`, `type`, planned
     `count` (`None` without end) and, if its elements have names or places, `coords`; and the names of the `axes` of the
     arrays, in storage order.
+
+    If arrays do not hold all there is along their axes, or differ in their frames: what each of them `held`, its
+    index in the `loops` that are no axes, and the `elements` of each axis where these are not simply all; and the
+    `weights` of the loops that are (part of) an axis: its name, and how far one element is from the next.
     """
     dimensions: list[JSON] = []
     for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):
         facts: Record = {"name": dim.name, "type": dim.type, "count": dim.count}
         dimensions.append(facts if labels is None else facts | {"coords": list(labels)})
-    return {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
+    told: Record = {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
+    reading = plan.places.reading
+    if reading.is_regular and not cube_of(plan).is_uneven:
+        return told
+    held: list[JSON] = []
+    for number, spec in enumerate(plan.layout.arrays):
+        loops: dict[str, JSON] = {name: indices[number] for name, indices in reading.fans.items()}
+        held.append({"loops": loops, "elements": {name: list(elements) for name, elements in spec.elements}})
+    weights: JSON = {loop: [axis, weight] for loop, (axis, weight) in roles_of(plan.settings).weights.items()}
+    return told | {"held": held, "weights": weights}
 
 
-def cube_from(facts: Mapping[str, Any], shapes: Sequence[Sequence[int]], dtype: str, fill_value: int = 0) -> Cube:
-    """Return the cube of a dataset from what `described` said of it, and the shapes of its arrays.
+def cube_from(
+    facts: Mapping[str, Any],
+    shapes: Sequence[Sequence[int]],
+    dtypes: Sequence[str],
+    camera: str | int | None = None,
+) -> Cube:
+    """Return the cube of a dataset, or of one of its cameras.
+
+    It is made from what `described` said of it, and the shapes and dtypes of its arrays.
 
     Raises
     ------
@@ -110,15 +157,71 @@ def cube_from(facts: Mapping[str, Any], shapes: Sequence[Sequence[int]], dtype: 
         counts = [dim["count"] for dim in dims]
         labels = tuple(tuple(dim["coords"]) if "coords" in dim else None for dim in dims)
         types = [dim["type"] for dim in dims]
-    except (KeyError, TypeError, ValueError) as error:
+        reading = _reading_from(facts, shapes) if "held" in facts else None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"what the documents say of the dimensions cannot be understood: {error!r}") from None
     for axis, dim in enumerate(axes):
-        counts[dim] = max(shape[axis] for shape in shapes)
-    fans = [dim for dim in range(len(names)) if dim not in axes]
-    fans.sort(key=lambda dim: types[dim] != "position")
-    if prod(counts[dim] for dim in fans) != len(shapes):
-        raise ValueError(f"the documents say {counts} of the dimensions {names}, but there are {len(shapes)} arrays")
-    return Cube(names, tuple(counts), labels, axes, tuple(fans), dtype, fill_value)
+        if reading is None or counts[dim] is None:  # an axis without end is as long as it has become
+            counts[dim] = max(shape[axis] for shape in shapes)
+    kinds = {(*shape[-2:], dtype) for shape, dtype in zip(shapes, dtypes, strict=True)}
+    cube = Cube(names, tuple(counts), labels, axes, (), dtypes[0], 0, reading, is_uneven=len(kinds) > 1)
+    if reading is None:
+        fans = [dim for dim in range(len(names)) if dim not in axes]
+        fans.sort(key=lambda dim: (types[dim] != "position", types[dim] != "camera"))
+        if prod(counts[dim] for dim in fans) != len(shapes):
+            raise ValueError(
+                f"the documents say {counts} of the dimensions {names}, but there are {len(shapes)} arrays"
+            )
+        cube = evolve(cube, fans=tuple(fans))
+    return cube if camera is None else _one_camera(cube, types, camera, shapes, dtypes)
+
+
+def _reading_from(facts: Mapping[str, Any], shapes: Sequence[Sequence[int]]) -> Reading:
+    held, names = list(facts["held"]), [str(name) for name in facts["axes"]][:-2]
+    loops = {str(dim["name"]): dim["count"] for dim in facts["dimensions"][:-2]}
+    weights = {str(loop): (str(axis), int(weight)) for loop, (axis, weight) in facts["weights"].items()}
+    if len(held) != len(shapes):
+        raise ValueError(f"{len(held)} arrays are described, but there are {len(shapes)}")
+    made = {}
+    for name in names:
+        shared = [loops[loop] for loop, (axis, _) in weights.items() if axis == name]
+        made[name] = None if None in shared else prod(shared)
+    elements = [{str(name): [int(k) for k in some] for name, some in one["elements"].items()} for one in held]
+    fans = {loop: [int(one["loops"][loop]) for one in held] for loop in loops if loop not in weights}
+    return Reading(loops, made, weights, fans, elements)
+
+
+def _one_camera(
+    cube: Cube, types: Sequence[str], camera: str | int, shapes: Sequence[Sequence[int]], dtypes: Sequence[str]
+) -> Cube:
+    dim = types.index("camera") if "camera" in types else None
+    names = list((cube.labels[dim] if dim is not None else None) or ())
+    index = names.index(camera) if camera in names else camera
+    if dim is None or not isinstance(index, int) or not 0 <= index < (cube.counts[dim] or 0):
+        raise ValueError(f"there is no camera {camera!r}; there are {names or 'none to choose from'}")
+    name = cube.dims[dim]
+    reading = cube.reading
+    if reading is None:
+        loops = dict(zip(cube.dims[:-2], cube.counts[:-2], strict=True))
+        kept = {cube.dims[axis]: cube.counts[axis] for axis in cube.axes[:-2]}
+        fans = dict(zip((cube.dims[k] for k in cube.fans), _digits(cube, np.arange(len(shapes))), strict=True))
+        reading = Reading(
+            loops, kept, {one: (one, 1) for one in kept}, {k: v.tolist() for k, v in fans.items()}, [{}] * len(shapes)
+        )
+    array = list(reading.fans[name]).index(index)
+    left = [k for k in range(len(cube.dims)) if k != dim]
+    return evolve(
+        cube,
+        dims=tuple(cube.dims[k] for k in left),
+        counts=(*(cube.counts[k] for k in left[:-2]), *shapes[array][-2:]),
+        labels=tuple(cube.labels[k] for k in left),
+        axes=tuple(left.index(k) for k in cube.axes),
+        fans=(),
+        dtype=dtypes[array],
+        reading=reading,
+        at=((name, index),),
+        is_uneven=False,
+    )
 
 
 def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
@@ -128,6 +231,13 @@ def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
     """
     extent = plan.extent(cursor)
     found = [0 if count is None else count for count in cube.counts]
+    if cube.reading is not None:
+        found[:-2] = [0] * (len(found) - 2)
+        for array in np.flatnonzero(extent.all(axis=1) & (frame_counts(plan, cursor) > 0)).tolist():
+            for name, size in cube.reading.reached(array, extent[array].tolist()).items():
+                if name in cube.dims and all(cube.reading.fans[loop][array] == k for loop, k in cube.at):
+                    found[cube.dims.index(name)] = max(found[cube.dims.index(name)], size)
+        return tuple(found)
     for axis, dim in enumerate(cube.axes[:-2]):
         found[dim] = int(extent[:, axis].max())
     if cube.fans:
@@ -140,6 +250,10 @@ def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
 def loop_indices(cube: Cube, rows: Rows) -> NDArray[np.int64]:
     """Return the index of each row in every dimension but those of a frame. Shape (rows, loops)."""
     found = np.zeros((len(rows), len(cube.dims) - 2), np.int64)
+    if cube.reading is not None:
+        for dim, name in enumerate(cube.dims[:-2]):
+            found[:, dim] = cube.reading.indices(rows, name)
+        return found
     for axis, dim in enumerate(cube.axes[:-2]):
         found[:, dim] = rows["index"][:, axis]
     for dim, index in zip(cube.fans, _digits(cube, rows["array"]), strict=True):
@@ -217,6 +331,9 @@ class Piece:
 def pieces(cube: Cube, wanted: Sequence[Wanted]) -> Iterator[Piece]:
     """Yield a piece for each array that a key touches; together they are the answer."""
     kept = [dim for dim, one in enumerate(wanted) if isinstance(one, range)]
+    if cube.reading is not None:
+        yield from _planes(cube, cube.reading, wanted, kept)
+        return
     axes = [dim for dim in cube.axes if dim in kept]
     order = tuple(sorted(axes).index(dim) for dim in axes)
     counts = [cube.counts[dim] or 1 for dim in cube.fans]
@@ -231,6 +348,22 @@ def pieces(cube: Cube, wanted: Sequence[Wanted]) -> Iterator[Piece]:
             target=tuple(at.get(dim, slice(None)) for dim in kept),
             order=order,
         )
+
+
+def _planes(cube: Cube, reading: Reading, wanted: Sequence[Wanted], kept: Sequence[int]) -> Iterator[Piece]:
+    """Yield a piece for each plane, since each may lie anywhere; those that nobody planned are none."""
+    loops = len(cube.dims) - 2
+    frame = [dim for dim in cube.axes if dim >= loops and dim in kept]
+    order = tuple(sorted(frame).index(dim) for dim in frame)
+    for places in product(*(_numbered(one) for one in wanted[:loops])):
+        at = dict(zip(cube.dims, (index for _, index in places), strict=False)) | dict(cube.at)
+        for array, index in reading.places(at):
+            yield Piece(
+                array=array,
+                wanted=(*index, *(wanted[dim] for dim in cube.axes[-2:])),
+                target=tuple(places[dim][0] if dim < loops else slice(None) for dim in kept),
+                order=order,
+            )
 
 
 def _numbered(wanted: Wanted) -> list[tuple[int, int]]:

@@ -6,10 +6,11 @@ mostly that is the first axis of the array as well.
 
 `manifest.json` is one JSON object
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing` (frame numbers as ranges,
-    first and last), `error`; `dtype`; `dimensions` and `axes` (see `cube.described`); `files`, one for each array, in
-    the order of the positions, with their shapes in `position_shapes`, and `file_axes`, the numbers of the axes as they
-    follow in the files; `settings`, as `serial.dumps` writes them; `global_metadata`; and `frame_metadata`, a list of
-    what came with frames, each with its `frame`, its `array` and its `storage_index`.
+    first and last), `error`; `dtype`, and of each array `dtypes` if they differ; `dimensions` and `axes` (see
+    `cube.described`); `files`, one for each array, in the order of the positions, with their shapes in
+    `position_shapes`, and `file_axes`, the numbers of the axes as they follow in the files; `settings`, as
+    `serial.dumps` writes them; `global_metadata`; and `frame_metadata`, a list of what came with frames, each with its
+    `frame`, its `array` and its `storage_index`.
 
 `frame_metadata.jsonl` has the metadata of frames from the moment when they were taken, one JSON object a line: what
 came, and `_frame`, `_pos` (the array) and `_idx` (the storage index). A line that does not end is none. ome-writers 0.3
@@ -84,7 +85,10 @@ def scratch_documents(plan: Plan, outcome: Outcome) -> tuple[Document, ...]:
     body["missing"] = [[first, last] for first, last in ranges(rows_at(plan, outcome.missing)["frame"])]
     if outcome.error is not None:
         body["error"] = outcome.error
-    body |= {"dtype": plan.layout.arrays[0].dtype, **described(plan)}
+    dtypes: list[JSON] = [spec.dtype for spec in plan.layout.arrays]
+    body |= {"dtype": dtypes[0], **described(plan)}
+    if len(set(dtypes)) > 1:
+        body["dtypes"] = dtypes
     body |= {
         "files": [file_name(array) for array in range(len(plan.layout.arrays))],
         "position_shapes": [list(shape) for shape in shapes_of(plan, outcome)],

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Layout
 from ome_writers.order import Loop, Rows, Segment
-from ome_writers.reading import Reading
+from ome_writers.reading import reading_of
 from ome_writers.settings import AcquisitionSettings, Dimension
 
 _SHOWN: Final = 12
@@ -210,8 +210,8 @@ class Places:
 
     def __init__(self, settings: AcquisitionSettings, layout: Layout, segments: Sequence[Segment]) -> None:
         self._segments = segments
-        self.reading = Reading(settings, layout)
-        self._loops = self.reading.loops
+        self.reading = reading_of(settings, layout)
+        self._loops = {dim.name: dim for dim in settings.dimensions[:-2]}
         self._by_name: dict[str, dict[str, tuple[int, ...]]] = {}
 
     @cached_property

@@ -15,33 +15,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.layout import Layout, roles_of
-from ome_writers.order import Rows
+from ome_writers.order import Rows, Weights
 from ome_writers.settings import AcquisitionSettings
 
 
 class Reading:
-    """Reads the indices of loops off rows, and back."""
+    """Reads the indices of loops off rows, and back.
 
-    def __init__(self, settings: AcquisitionSettings, layout: Layout) -> None:
-        roles = roles_of(settings)
-        self._arrays = layout.arrays
-        self.loops = {dim.name: dim for dim in settings.dimensions[:-2]}
-        names = [axis.name for axis in roles.axes]
-        self.axes = {loop: names.index(axis) for loop, (axis, _) in roles.weights.items()}
+    Parameters
+    ----------
+    loops
+        Name of each loop, and its count.
+    axes
+        Name of each axis of the arrays, and how many elements it can have.
+    weights
+        See `order.Weights`.
+    fans
+        For each loop that is no axis: its index, by array.
+    elements
+        For each array: the elements that it holds, by name of the axis, where these are not simply all.
+    """
+
+    def __init__(
+        self,
+        loops: Mapping[str, int | None],
+        axes: Mapping[str, int | None],
+        weights: Weights,
+        fans: Mapping[str, Sequence[int]],
+        elements: Sequence[Mapping[str, Sequence[int]]],
+    ) -> None:
+        names = list(axes)
+        self.loops, self.fans, self._elements = loops, fans, elements
+        self.axes = {loop: names.index(axis) for loop, (axis, _) in weights.items()}
         """For each loop that is an axis, or part of one: which."""
-        self._weights = {loop: weight for loop, (_, weight) in roles.weights.items()}
-        self._counts = [axis.count for axis in roles.axes]
-        self.fans: dict[str, tuple[int, ...]] = {
-            dim.name: tuple(
-                {"position": spec.position, "camera": spec.camera}.get(str(dim.type), dict(spec.fan).get(dim.name, 0))
-                for spec in layout.arrays
-            )
-            for dim in self.loops.values()
-            if dim.name not in self.axes
-        }
-        """For each other loop: its index, by array."""
-        self.is_plain = not any(spec.elements for spec in layout.arrays)
+        self._weights = {loop: weight for loop, (_, weight) in weights.items()}
+        self._names, self._counts = names, list(axes.values())
+        self.is_plain = not any(elements)
         """Whether every array holds all elements of its axes."""
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether each axis is a loop, and every array holds all of them."""
+        return self.is_plain and len(set(self.axes.values())) == len(self.axes)
 
     # ── from rows ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -58,16 +73,15 @@ class Reading:
 
     def at(self, array: int, index: Sequence[int]) -> dict[str, int]:
         """Return the index in every loop of what lies in an array at an index."""
-        elements = dict(self._arrays[array].elements)
-        names = self._arrays[array].dimension_names
-        codes = [elements[name][k] if name in elements else k for name, k in zip(names, index, strict=False)]
+        elements = self._elements[array]
+        codes = [elements[name][k] if name in elements else k for name, k in zip(self._names, index, strict=False)]
         return {
             name: self._digit(name, codes[self.axes[name]]) if name in self.axes else self.fans[name][array]
             for name in self.loops
         }
 
     def _digit(self, name: str, code):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - a number, or many
-        weight, count = self._weights[name], self.loops[name].count
+        weight, count = self._weights[name], self.loops[name]
         return code if count is None or count == self._counts[self.axes[name]] else code // weight % count
 
     def _codes(self, array: NDArray[np.int32], index: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
@@ -85,18 +99,17 @@ class Reading:
     def _tables(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]] | NDArray[np.int64] | None]:
         """For each axis the elements by array and index: all of them in order, or start and step, or a table."""
         out: list[tuple[NDArray[np.int64], NDArray[np.int64]] | NDArray[np.int64] | None] = []
-        for axis, name in enumerate(self._arrays[0].dimension_names[:-2]):
-            held = [dict(spec.elements).get(name) for spec in self._arrays]
+        for name, count in zip(self._names, self._counts, strict=True):
+            held = [elements.get(name) for elements in self._elements]
             if not any(elements is not None for elements in held):
                 out.append(None)
             elif all(elements is None or isinstance(elements, range) for elements in held):
                 ranges = [elements if isinstance(elements, range) else range(1) for elements in held]
                 out.append((np.array([one.start for one in ranges]), np.array([one.step for one in ranges])))
             else:
-                table = np.zeros((len(held), max(spec.shape[axis] or 1 for spec in self._arrays)), np.int64)
-                for row, elements, spec in zip(table, held, self._arrays, strict=True):
-                    size = spec.shape[axis] or 1
-                    row[:size] = np.arange(size) if elements is None else list(elements)
+                table = np.tile(np.arange(count or 0), (len(held), 1))
+                for row, elements in zip(table, held, strict=True):
+                    row[: len(elements or ())] = list(elements or ())
                 out.append(table)
         return out
 
@@ -120,19 +133,60 @@ class Reading:
     @cached_property
     def _by_fan(self) -> dict[tuple[int, ...], list[int]]:
         found: dict[tuple[int, ...], list[int]] = {}
-        for array in range(len(self._arrays)):
+        for array in range(len(self._elements)):
             found.setdefault(tuple(indices[array] for indices in self.fans.values()), []).append(array)
         return found
 
     def _ranks(self, array: int) -> list[dict[int, int] | None]:
         if array not in self._known:
-            elements = dict(self._arrays[array].elements)
+            elements = self._elements[array]
             self._known[array] = [
                 {element: rank for rank, element in enumerate(elements[name])} if name in elements else None
-                for name in self._arrays[array].dimension_names[:-2]
+                for name in self._names
             ]
         return self._known[array]
 
     @cached_property
     def _known(self) -> dict[int, list[dict[int, int] | None]]:
         return {}
+
+    def reached(self, array: int, extent: Sequence[int]) -> dict[str, int]:
+        """Return 1 + the largest index in every loop, once an array reaches so far along its axes; none where it is 0.
+
+        Costs the elements of the array, not its frames.
+        """
+        found: dict[str, int] = {}
+        if not all(extent):
+            return found
+        for name in self.loops:
+            if name in self.fans:
+                found[name] = self.fans[name][array] + 1
+                continue
+            axis = self.axes[name]
+            elements = self._elements[array].get(self._names[axis])
+            if elements is None and self._counts[axis] == self.loops[name]:
+                found[name] = extent[axis]
+            else:
+                codes = np.arange(extent[axis]) if elements is None else np.array(elements[: extent[axis]])
+                found[name] = int(self._digit(name, codes).max()) + 1
+        return found
+
+
+def reading_of(settings: AcquisitionSettings, layout: Layout) -> Reading:
+    """Return what reads the rows of a plan."""
+    roles = roles_of(settings)
+    fans = {
+        dim.name: tuple(
+            {"position": spec.position, "camera": spec.camera}.get(str(dim.type), dict(spec.fan).get(dim.name, 0))
+            for spec in layout.arrays
+        )
+        for dim in settings.dimensions[:-2]
+        if dim.name not in roles.weights
+    }
+    return Reading(
+        {dim.name: dim.count for dim in settings.dimensions[:-2]},
+        {axis.name: axis.count for axis in roles.axes},
+        roles.weights,
+        fans,
+        [dict(spec.elements) for spec in layout.arrays],
+    )

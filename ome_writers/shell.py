@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import chain, islice
 from math import prod
 from typing import Any, Final
@@ -18,7 +17,7 @@ from ome_writers.documents import Outcome
 from ome_writers.errors import FrameError, PlanError, PlanExhausted
 from ome_writers.places import checked
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
-from ome_writers.progress import bar
+from ome_writers.progress import display
 from ome_writers.settings import AcquisitionSettings
 from ome_writers.stream import Stream, close_after
 
@@ -52,7 +51,8 @@ def write(
         or a name for each dimension (`{"t": 3, "c": "GFP"}`). Places that are not named are missing. Frame numbers, in
         messages and in the files, and the places in the outcome stay those of the plan, not of arrival.
     progress
-        Whether to show a progress bar (needs `rich`).
+        Whether to show, in a terminal or a notebook, frames, rate, bytes, back-pressure, missing frames and the time
+        left; elsewhere a line at the end. Needs `rich`, and costs the loop nothing: a timer looks at the run.
 
     Raises
     ------
@@ -81,25 +81,23 @@ def write(
     places = None if at is None else _places(plan, at)
     order = plan if places is None else plan.reordered(places)
     coming, in_stacks = _checked(order, frames, None if places is None else len(places))
-    with ExitStack() as stack:
-        advance = stack.enter_context(bar(plan.frames, shown=progress))
-        run = begun(order, backend)
-        if places is not None:
-            run.due = int(places.max(initial=-1)) + 1
-        take = run.take_all if in_stacks else run.take
+    shown = display(enabled=progress)
+    run = begun(order, backend)
+    if places is not None:
+        run.due = int(places.max(initial=-1)) + 1
+    take = run.take_all if in_stacks else run.take
+    with shown(run):
         try:
             for frame in coming:
                 if frame is None:
                     run.skip()
                 else:
                     take(frame)
-                if progress:
-                    advance(run.cursor)
         except BaseException as error:
             close_after(run, error)
             raise
         outcome = run.close()
-        return outcome if places is None else _as_planned(outcome, places)
+    return outcome if places is None else _as_planned(outcome, places)
 
 
 def _places(plan: Plan, at: Places) -> NDArray[np.int64]:
@@ -192,6 +190,8 @@ def _fitting(plan: Plan, array: Any, most: int | None) -> tuple[int, ...]:
 
 def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, progress: bool = False) -> Stream:
     """Compile settings, create the dataset and return a stream that takes its frames.
+
+    `progress` is that of `write`.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from ome_writers import edits
 from ome_writers.begin import Backend, begun
 from ome_writers.documents import Outcome
 from ome_writers.plan import Plan
-from ome_writers.progress import bar
+from ome_writers.progress import display
 from ome_writers.run import Run
 from ome_writers.writer import THREADS
 
@@ -47,13 +47,9 @@ class Stream:
         self._stack = ExitStack()
         self._after: list[Callable[[int], object]] = []
         """What is called with the cursor after each step."""
-        if progress:
-            self._after.append(self._stack.enter_context(bar(plan.frames, shown=True)))
-        try:
-            self._run = begun(plan, backend)
-        except BaseException:
-            self._stack.close()
-            raise
+        shown = display(enabled=progress)
+        self._run = begun(plan, backend)
+        self._stack.enter_context(shown(self._run))
         self._take = self._run.take
         self._heard: list[Events] = []
         """The events, once somebody asked for them."""
@@ -176,7 +172,7 @@ class Stream:
 
     # ── what others see of it ───────────────────────────────────────────────────────────────────────────────────────
 
-    def view(self, *, dynamic_shape: bool = True, strict: bool = False) -> StreamView:
+    def view(self, *, dynamic_shape: bool = True, strict: bool = False, camera: str | int | None = None) -> StreamView:
         """Return the acquisition as one array with its dimensions in order of acquisition, readable at any time.
 
         Parameters
@@ -201,7 +197,7 @@ class Stream:
         """
         from ome_writers.view import view_of
 
-        return view_of(self._run, self._events(), dynamic_shape=dynamic_shape, strict=strict)
+        return view_of(self._run, self._events(), dynamic_shape=dynamic_shape, strict=strict, camera=camera)
 
     def on(self, event: EventName, callback: Callback) -> None:
         """Call `callback` with a `CoordUpdate` whenever something happens, from now on until the stream is closed.

@@ -186,14 +186,22 @@ class StreamView:
         return self[...].astype(dtype or self.dtype, copy=False)
 
 
-def view_of(run: Run, events: Events, *, dynamic_shape: bool, strict: bool) -> StreamView:
+def view_of(
+    run: Run, events: Events, *, dynamic_shape: bool, strict: bool, camera: str | int | None = None
+) -> StreamView:
     """Return the view of a run, live and after its end."""
-    cube = cube_of(run.plan)
+    cube = _even(cube_of(run.plan, camera))
     return StreamView(cube, _Running(run, events, cube), dynamic_shape=dynamic_shape, strict=strict)
 
 
-def open_view(path: str | os.PathLike[str]) -> StreamView:
-    """Return a dataset that this library wrote as one array, from its path alone.
+def _even(cube: Cube) -> Cube:
+    if cube.is_uneven:
+        raise ValueError("the cameras differ in the size or type of their frames: say which one, camera=…")
+    return cube
+
+
+def open_view(path: str | os.PathLike[str], *, camera: str | int | None = None) -> StreamView:
+    """Return a dataset that this library wrote as one array, from its path alone; of several cameras, one's part.
 
     Its dimensions are in order of acquisition, with the names that the documents have. Needs a library that reads the
     format: tensorstore or zarr for OME-Zarr, tifffile for OME-TIFF, none for scratch folders.
@@ -203,7 +211,8 @@ def open_view(path: str | os.PathLike[str]) -> StreamView:
     FileNotFoundError
         If nothing is there.
     ValueError
-        If what is there is no OME-Zarr, OME-TIFF or scratch folder.
+        If what is there is no OME-Zarr, OME-TIFF or scratch folder; if it has no such camera, or if its cameras differ
+        in their frames and none was named.
 
     Examples
     --------
@@ -216,8 +225,8 @@ def open_view(path: str | os.PathLike[str]) -> StreamView:
     >>> view.dims, view.shape, view[1, 1, 0, :3].tolist()
     (('z', 't', 'y', 'x'), (3, 2, 8, 8), [192, 193, 194])
     """
-    cube, arrays = importlib.import_module("ome_writers.readers").reopened(os.fspath(path))
-    return StreamView(cube, _Stored(cube, arrays), dynamic_shape=False, strict=False)
+    cube, arrays = importlib.import_module("ome_writers.readers").reopened(os.fspath(path), camera)
+    return StreamView(_even(cube), _Stored(cube, arrays), dynamic_shape=False, strict=False)
 
 
 def _ignore(emit: Callable[[], None]) -> None:

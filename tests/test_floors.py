@@ -42,6 +42,7 @@ FLOORS = (
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
+        *["sights"],
     ],
     ["plan_file", "place_file"],
     [
@@ -59,13 +60,15 @@ FLOORS = (
         *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
     ],
     [
+        *["watching", "gallery", "sheet", "exhibit", "serve"],
         *["simulate", "sources", "arranging", "recorded", "prepared", "finished", "compiling"],
         *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "listing")],
         *[f"useq.{name}" for name in ("first", "second", "given")],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "tiff", "zarr")],
-        *[f"cli.{name}" for name in ("__init__", "app", "arrange", "bench", "console", "demo", "prepare", "show")],
+        *[f"cli.{name}" for name in ("__init__", "app", "arrange", "bench", "console")],
+        *[f"cli.{name}" for name in ("demo", "prepare", "show", "watch")],
         *[f"testing.{name}" for name in ("runs", "tiffs", "sequences")],
         *[
             f"testing.{name}"

@@ -65,6 +65,7 @@ NAMES = [
     "peak_bytes",
     "place",
     "prepare",
+    "preview",
     "save_plan",
     "save_table",
     "save_triggers",

@@ -23,12 +23,14 @@ from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.prepare import finish, prepare, redirected
+from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
 from ome_writers.files import load
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.recorded import arranged
 from ome_writers.shell import write as write_frames
+from ome_writers.sights import size
 from ome_writers.sources import SourceError, frames_from
 from ome_writers.writer import choose_writer
 
@@ -46,6 +48,7 @@ _EXTRAS = {
     "ome_types": "tifffile",
     "yaml": "cli",
     "matplotlib": "plot",
+    "PIL": "plot",
 }
 """Library -> the extra of this package that installs it."""
 
@@ -62,7 +65,7 @@ app = App(
 
 
 @app.command(sort_key=1)
-def demo(
+def demo(  # noqa: PLR0913 - all but the first are named, and may be left out
     path: str = "demo.ome.zarr",
     /,
     *,
@@ -70,6 +73,7 @@ def demo(
     times: Size = 10,
     backend: str | None = None,
     overwrite: Flag = False,
+    progress: bool | None = None,
 ) -> None:
     """Simulate a time-lapse of fluorescent cells and stream it to disk.
 
@@ -90,18 +94,21 @@ def demo(
         Name of the writer, such as tensorstore or tifffile.
     overwrite
         Replace a dataset that stands there.
+    progress
+        Show how it goes; by default if the output is a terminal.
     """
     plan = compile(demo_settings(path, size=size, times=times, overwrite=overwrite))
     _require_room(plan)
     # The cells are simulated first, so that the rate is that of writing.
-    frames = list(track(demo_frames(plan), "simulating", plan.frames, console=out, disable=not out.is_terminal))
-    root = _stream(plan, frames, backend)
+    quiet = not (out.is_terminal if progress is None else progress)
+    frames = list(track(demo_frames(plan), "simulating", plan.frames, console=out, disable=quiet))
+    root = _stream(plan, frames, backend, progress=progress)
     out.print(show.tree(root))
     show.say(out, f"\nLook into it: ome-writers info {root}")
 
 
 @app.command(sort_key=2)
-def write(
+def write(  # noqa: PLR0913 - all but the first are named, and may be left out
     settings: Path,
     /,
     *,
@@ -109,6 +116,7 @@ def write(
     to: Annotated[str, Parameter("--out")],
     backend: str | None = None,
     overwrite: Flag = False,
+    progress: bool | None = None,
 ) -> None:
     """Stream recorded frames through a settings file.
 
@@ -129,12 +137,14 @@ def write(
         Name of the writer, such as tensorstore or tifffile.
     overwrite
         Replace a dataset that stands there.
+    progress
+        Show how it goes; by default if the output is a terminal.
     """
     plan = compile(redirected(load(settings), to, overwrite=overwrite))
     _require_apart(frames, Path(plan.settings.output_path))
     _require_room(plan)
     source = arranged(frames_from(frames, _frame_shape(plan)), plan)
-    _stream(plan, source, backend)
+    _stream(plan, source, backend, progress=progress)
 
 
 @app.command(sort_key=3)
@@ -193,10 +203,13 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
     out.print(show.dataset_view(read_dataset(path), every=every))
 
 
-app.command(bench, sort_key=6)
-app.command(prepare, sort_key=7)
-app.command(finish, sort_key=8)
-app.command(arrange, sort_key=9)
+app.command(watch, sort_key=6)
+app.command(view, sort_key=6)
+app.command(preview, sort_key=6)
+app.command(bench, sort_key=7)
+app.command(prepare, sort_key=8)
+app.command(finish, sort_key=9)
+app.command(arrange, sort_key=10)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +233,7 @@ def _require_room(plan: Plan) -> None:
         raise FileExistsError(f"{path} exists; --overwrite replaces it, or give another path")
 
 
-def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | None) -> Path:
+def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | None, *, progress: bool | None) -> Path:
     """Write frames, say where they went and how fast, and return the place."""
     start = time.perf_counter()
 
@@ -230,13 +243,13 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
         start = time.perf_counter()
         yield from frames
 
-    outcome = write_frames(plan, timed(), backend, progress=out.is_terminal)
+    outcome = write_frames(plan, timed(), backend, progress=out.is_terminal if progress is None else progress)
     seconds = time.perf_counter() - start
     pixels = outcome.frames * show.frame_bytes(plan)
-    rate = f"{outcome.frames / seconds:.0f} frames/s, {show.size(pixels / seconds)}/s"
+    rate = f"{outcome.frames / seconds:.0f} frames/s, {size(pixels / seconds)}/s"
     show.say(
         out,
-        f"{outcome.root}: {outcome.frames} frames, {show.size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
+        f"{outcome.root}: {outcome.frames} frames, {size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
     )
     return Path(outcome.root)
 

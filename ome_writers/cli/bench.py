@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ome_writers.cli.console import out
-from ome_writers.cli.show import size
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.files import load
 from ome_writers.serial import settings_from
 from ome_writers.settings import AcquisitionSettings
+from ome_writers.sights import size
 
 if TYPE_CHECKING:
     from ome_writers.bench.overhead import Figure

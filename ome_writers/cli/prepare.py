@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,8 @@ def finish(
     """
     from ome_writers.finished import finish as finished
 
-    outcome = finished(path, frames=frames, missing=list(numbers(missing)), remove=remove_table)
+    with out.status("finishing") if out.is_terminal else nullcontext():
+        outcome = finished(path, frames=frames, missing=list(numbers(missing)), remove=remove_table)
     say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames, {len(outcome.missing)} missing")
 
 

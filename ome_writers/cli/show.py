@@ -24,6 +24,7 @@ from ome_writers.errors import Problem
 from ome_writers.layout import ArraySpec
 from ome_writers.moves import cost
 from ome_writers.plan import Plan
+from ome_writers.sights import size
 from ome_writers.writer import Writer, peak_bytes_for, unit_for
 
 _MANY: Final = 12
@@ -38,23 +39,6 @@ _SYMBOLS: Final = {
     "millisecond": "ms",
     "minute": "min",
 }
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for people.
-
-    Examples
-    --------
-    >>> size(999), size(104_857_600), size(2.5e12)
-    ('999 B', '104.9 MB', '2.5 TB')
-    """
-    if count < 1000:  # noqa: PLR2004 - the next unit
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 1000:  # noqa: PLR2004 - the next unit
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} PB"
 
 
 def sizes(shape: Sequence[int | None]) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
-from ome_writers.manifest import MANIFEST
+from ome_writers.manifest import MANIFEST, as_now
 from ome_writers.records import Record
 
 
-def reopened(path: str) -> tuple[Cube, Any]:
-    """Return the cube of a dataset and its arrays, of which `shape` and `read` can be asked.
+def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
+    """Return the cube of a dataset (or of one of its cameras) and its arrays, which know their `shape`, and `read`.
 
     Raises
     ------
@@ -22,9 +23,19 @@ def reopened(path: str) -> tuple[Cube, Any]:
     ValueError
         If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
     """
-    reader, where = _reader_of(path)
-    found: tuple[Cube, Any] = reader.reopened(where)
-    return found
+    path = str(path)
+    if not is_url(path) and not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and Path(path, MANIFEST).is_file():
+        from ome_writers.readers import scratch
+
+        return scratch.reopened(Path(path), camera)
+    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
+        opened: tuple[Cube, Any] = _tiff(path).reopened(Path(path), camera)
+        return opened
+    from ome_writers.readers import zarr
+
+    return zarr.reopened(path, camera)
 
 
 def frame_metadata(path: str) -> list[Record]:
@@ -35,38 +46,53 @@ def frame_metadata(path: str) -> list[Record]:
     FileNotFoundError, ValueError
         As `reopened`.
     """
-    reader, where = _reader_of(path)
-    found: list[Record] = reader.frame_metadata(where)
-    return found
-
-
-def missing_frames(path: str) -> list[tuple[int, int]]:
-    """Return the numbers of the frames of a dataset that did not come, as ranges, first and last."""
-    reader, where = _reader_of(path)
-    found: list[tuple[int, int]] = reader.missing_frames(where)
-    return found
-
-
-def _reader_of(path: str) -> tuple[ModuleType, Any]:
-    """Return the module that reads a dataset, and the path as it wants it."""
     path = str(path)
     if not is_url(path) and not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     if not is_url(path) and Path(path, MANIFEST).is_file():
         from ome_writers.readers import scratch
 
-        return scratch, Path(path)
+        return scratch.frame_metadata(Path(path))
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        try:
-            from ome_writers.readers import tiff
-        except ModuleNotFoundError as error:
-            message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
-            raise ValueError(message) from error
-
-        return tiff, Path(path)
+        records: list[Record] = _tiff(path).frame_metadata(Path(path))
+        return records
     from ome_writers.readers import zarr
 
-    return zarr, path
+    return zarr.frame_metadata(path)
+
+
+def noted(path: str) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run: `verdict`, `frames` and so on.
+
+    That is `{}` for datasets of other libraries; `missing` is ranges of frame numbers, first and last.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `reopened`.
+    """
+    path = str(path)
+    if not is_url(path) and not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and Path(path, MANIFEST).is_file():
+        return dict(as_now(json.loads(Path(path, MANIFEST).read_bytes())))
+    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
+        said: dict[str, Any] = _tiff(path).noted(Path(path))
+        return said
+    from ome_writers.readers import zarr
+
+    found = zarr.node(path, "") or {}
+    noted_there: dict[str, Any] = found.get("attributes", {}).get("ome_writers", {})
+    return noted_there
+
+
+def _tiff(path: str) -> ModuleType:
+    try:
+        from ome_writers.readers import tiff
+    except ModuleNotFoundError as error:
+        message = f"{path}: reading OME-TIFF needs the library 'tifffile': pip install 'ome-writers[tifffile]'"
+        raise ValueError(message) from error
+    return tiff
 
 
 def _holds_zarr(folder: Path) -> bool:

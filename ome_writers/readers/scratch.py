@@ -46,7 +46,7 @@ def of_run(run: Run) -> ScratchArrays | _OfWriter:
     return reopened(Path(run.root))[1] if run.root else _OfWriter(run)
 
 
-def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
+def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, ScratchArrays]:
     """Return the cube and the arrays of the dataset in a folder.
 
     Where the run has not ended, or its process died, an array without end is as long as its file is by now.
@@ -58,12 +58,13 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
     """
     try:
         said = as_now(json.loads((folder / MANIFEST).read_bytes()))
-        dtype, axes, running = str(said["dtype"]), tuple(map(int, said["file_axes"])), said["verdict"] == "running"
+        axes, running = tuple(map(int, said["file_axes"])), said["verdict"] == "running"
         shapes = [tuple(map(int, shape)) for shape in said["position_shapes"]]
         # Whatever the manifest says, nothing outside the folder is read.
         paths = [folder / Path(str(name)).name for name in said["files"]]
-        cube = cube_from(said, shapes, dtype)
-        store = FiledFrames(paths, shapes[0][-2:], dtype, writes=False)
+        dtypes = [str(dtype) for dtype in said.get("dtypes") or [said["dtype"]] * len(shapes)]
+        cube = cube_from(said, shapes, dtypes, camera)
+        store = FiledFrames(paths, [shape[-2:] for shape in shapes], dtypes, writes=False)
         fits = sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
@@ -77,7 +78,7 @@ def reopened(folder: Path) -> tuple[Cube, ScratchArrays]:
             )
             for array, shape in enumerate(shapes)
         ]
-        cube = cube_from(said, shapes, dtype)
+        cube = cube_from(said, shapes, dtypes, camera)
     return cube, ScratchArrays(store, shapes, axes)
 
 
@@ -107,8 +108,3 @@ def frame_metadata(folder: Path) -> list[Record]:
     if said.get("verdict", "running") == "running":
         return read_notes(notes.read_bytes()) if notes.exists() else []
     return list(said["frame_metadata"])
-
-
-def missing_frames(folder: Path) -> list[tuple[int, int]]:
-    """Return the numbers of the frames that did not come, as ranges, first and last."""
-    return [(first, last) for first, last in json.loads((folder / MANIFEST).read_bytes()).get("missing") or ()]

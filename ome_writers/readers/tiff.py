@@ -6,6 +6,7 @@ Which page a frame lies on says `pages.py`. A file is whole after each frame: it
 from __future__ import annotations
 
 import json
+import re
 import sys
 import weakref
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import tifffile
@@ -46,30 +48,39 @@ class Pages:
 class TiffArrays:
     """The images of an OME-TIFF dataset as arrays."""
 
-    def __init__(self, pages: Sequence[Pages], frame: tuple[int, int], dtype: str, fill_value: int) -> None:
-        self.pages, self._frame, self.dtype, self._fill_value = pages, frame, dtype, fill_value
+    def __init__(self, pages: Sequence[Pages], frames: Sequence[tuple[int, int]], dtypes: Sequence[str]) -> None:
+        self.pages, self._frames, self.dtypes = pages, frames, dtypes
         self._open: dict[Path, tuple[tifffile.TiffFile, int]] = {}
         """Each with the number of pages that it had when it was opened."""
         self._end = weakref.finalize(self, _close, self._open)
 
     def shape(self, array: int) -> tuple[int, ...]:
         """Return the shape of an array."""
-        return self.pages[array].numbers.shape + self._frame
+        return self.pages[array].numbers.shape + self._frames[array]
 
     def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
         """Return the pixels in a rectangle."""
-        where = self.pages[array]
+        where, frame = self.pages[array], self._frames[array]
         numbers = where.numbers[selection[:-2]]
-        height, width = (range(size)[part] for size, part in zip(self._frame, selection[-2:], strict=True))
-        out = np.full((*numbers.shape, len(height), len(width)), self._fill_value, self.dtype)
+        height, width = (range(size)[part] for size, part in zip(frame, selection[-2:], strict=True))
+        out = np.zeros((*numbers.shape, len(height), len(width)), self.dtypes[array])
         for index in np.ndindex(numbers.shape):
             if (number := int(numbers[index])) >= 0:
                 try:
                     page = self._page(where, number)
                 except IndexError:  # the run goes on, or was killed, and pages are appended as frames come
                     continue
-                out[index] = page.asarray().reshape(self._frame)[selection[-2:]]
+                out[index] = page.asarray().reshape(frame)[selection[-2:]]
         return out
+
+    def page(self, array: int, index: tuple[int, ...]) -> tuple[Path, int | None]:
+        """Return the file of a frame, and at which byte its page begins there; `None` if there is none (yet)."""
+        where = self.pages[array]
+        number = int(where.numbers[index])
+        try:
+            return where.file, self._page(where, number).offset if number >= 0 else None
+        except IndexError:
+            return where.file, None
 
     def _page(self, where: Pages, number: int) -> tifffile.TiffPage:
         path = where.file
@@ -93,9 +104,9 @@ class RunPages(TiffArrays):
     """The images of a run, as far as it has come."""
 
     def __init__(self, run: Run) -> None:
-        spec = run.plan.layout.arrays[0]
-        height, width = (size or 1 for size in spec.shape[-2:])
-        super().__init__((), (height, width), spec.dtype, spec.fill_value)
+        arrays = run.plan.layout.arrays
+        frames = [(spec.shape[-2] or 1, spec.shape[-1] or 1) for spec in arrays]
+        super().__init__((), frames, [spec.dtype for spec in arrays])
         self._run = run
         self._cursor = -1
 
@@ -155,7 +166,7 @@ _ROLES: Final = {"time": "T", "space": "Z"}
 """Type of a dimension -> which of OME-XML's loops it is; others are channels."""
 
 
-def reopened(path: Path) -> tuple[Cube, TiffArrays]:
+def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArrays]:
     """Return the cube and the images of the dataset in a file, or in a folder.
 
     Raises
@@ -173,21 +184,76 @@ def reopened(path: Path) -> tuple[Cube, TiffArrays]:
     roles = [_ROLES.get(types[name], "C") for name in axes[:-2]]
     images = _images(root)
     fans = prod(dim["count"] for dim in facts["dimensions"] if dim["name"] not in axes)
+    if "held" in facts:
+        fans = len(facts["held"])
     if len(images) < fans and '<M K="verdict">running</M>' in text:
         # While a run lasts, or if it was killed, each file of a set may tell of itself only.
         for other in _files_in(file.parent):
             images |= _images(ET.fromstring(_described(other)[1]))  # noqa: S314 - as above
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
-    described = next(one for one in pixels if one is not None)
-    height, width = int(described.attrib["SizeY"]), int(described.attrib["SizeX"])
-    dtype = described.attrib["Type"]
-    arrays = TiffArrays(pages, (height, width), _DTYPES.get(dtype, dtype), 0)
+    if '<M K="verdict">running</M>' in text:
+        # Files may be made when their first frame comes.
+        pages = [one if one.file.exists() else evolve(one, numbers=np.full_like(one.numbers, -1)) for one in pages]
+        if facts["dimensions"][0]["count"] is None:
+            pages = _lengthened(pages, axes.index(str(facts["dimensions"][0]["name"])))
+    known = next(one for one in pixels if one is not None)
+    every = [known if one is None else one for one in pixels]
+    frames = [(int(one.attrib["SizeY"]), int(one.attrib["SizeX"])) for one in every]
+    dtypes = [_DTYPES.get(one.attrib["Type"], one.attrib["Type"]) for one in every]
+    arrays = TiffArrays(pages, frames, dtypes)
     shapes = [list(arrays.shape(array)) for array in range(fans)]
     if "reached" in facts:
         outermost = axes.index(str(facts["dimensions"][0]["name"]))
         shapes[0][outermost] = max(shapes[0][outermost], int(facts["reached"]))
-    return cube_from(facts, shapes, arrays.dtype), arrays
+    return cube_from(facts, shapes, dtypes, camera), arrays
+
+
+_NOTED: Final = re.compile(rf'<MapAnnotation [^>]*Namespace="{RUN_NAMESPACE}".*?</MapAnnotation>', re.DOTALL)
+_ENTRY: Final = re.compile(r'<M K="(\w+)">(.*?)</M>', re.DOTALL)
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run, `{}` if this library did not write it.
+
+    Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
+    """
+    _, text = _described(path if path.is_file() else _first_of(path))
+    annotation = _NOTED.search(text)
+    said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
+    found: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in {"version", "verdict", "error"}:
+            found[name] = value
+        else:
+            found[name] = _ranges(value) if name == "missing" else json.loads(value)
+    return found
+
+
+def _ranges(text: str) -> list[list[int]]:
+    return [[int(first), int(last or first)] for first, _, last in (part.partition("-") for part in text.split())]
+
+
+def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
+    """Return the images of a run without end with all rounds that their files have pages for.
+
+    Where pages are appended as frames come, the text tells of the first round only, and the others are like it.
+    """
+    if any(one.numbers.shape[axis] != 1 for one in pages):
+        return pages
+    each: dict[Path, int] = {}
+    for one in pages:
+        each[one.file] = each.get(one.file, 0) + int((one.numbers >= 0).sum())
+    found = []
+    for one in pages:
+        if not each[one.file]:
+            found.append(one)
+            continue
+        with tifffile.TiffFile(one.file, is_ome=False) as file:
+            rounds = -(-len(file.pages) // each[one.file])
+        steps = [np.where(one.numbers < 0, -1, one.numbers + turn * each[one.file]) for turn in range(max(1, rounds))]
+        found.append(evolve(one, numbers=np.concatenate(steps, axis)))
+    return found
 
 
 def _images(root: ET.Element) -> dict[int, ET.Element]:
@@ -227,7 +293,11 @@ def _facts(root: ET.Element) -> dict[str, Any]:
     for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
         if annotation.get("Namespace") == RUN_NAMESPACE:
             noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
-            return {name: json.loads(noted[name]) for name in ("dimensions", "axes", "reached") if name in noted}
+            return {
+                name: json.loads(noted[name])
+                for name in ("dimensions", "axes", "reached", "held", "weights")
+                if name in noted
+            }
     return {}
 
 
@@ -292,19 +362,6 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
                 index = [int(plane.attrib[f"The{role}"]) for role in roles]
                 found.append({**record, "array": array, "storage_index": index})
     return found
-
-
-def missing_frames(path: Path) -> list[tuple[int, int]]:
-    """Return the numbers of the frames that did not come, as ranges, first and last."""
-    root = ET.fromstring(_described(path if path.is_file() else _first_of(path))[1])  # noqa: S314 - as above
-    noted = [
-        entry.text or ""
-        for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation")
-        for entry in annotation.iterfind("{*}Value/{*}M")
-        if annotation.get("Namespace") == RUN_NAMESPACE and entry.get("K") == "missing"
-    ]
-    ends = [part.split("-") for text in noted for part in text.split()]
-    return [(int(one[0]), int(one[-1])) for one in ends]
 
 
 def _said(text: str) -> Any:

@@ -81,8 +81,8 @@ def node(root: str, path: str) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
-def reopened(root: str) -> tuple[Cube, ZarrArrays]:
-    """Return the cube and the arrays of the dataset at `root`.
+def reopened(root: str, camera: str | int | None = None) -> tuple[Cube, ZarrArrays]:
+    """Return the cube and the arrays of the dataset at `root`, or the cube of one of its cameras.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def reopened(root: str) -> tuple[Cube, ZarrArrays]:
     shapes = [arrays.shape(array) for array in range(len(paths))]
     if "dimensions" not in facts:
         facts = _in_storage_order([str(name) for name in first["dimension_names"]], len(paths))
-    return cube_from(facts, shapes, str(first["data_type"])), arrays
+    dtypes = [str((node(root, path) or first)["data_type"]) for path in paths]
+    return cube_from(facts, shapes, dtypes, camera), arrays
 
 
 def _image_paths(root: str, attributes: dict[str, Any]) -> list[str]:
@@ -143,9 +144,3 @@ def frame_metadata(root: str) -> list[dict[str, Any]]:
         image = (node(root, path.rpartition("/")[0]) or {}).get("attributes", {}).get("ome_writers", {})
         found += [{**record, "array": array} for record in image.get("frame_metadata") or ()]
     return found
-
-
-def missing_frames(root: str) -> list[tuple[int, int]]:
-    """Return the numbers of the frames that did not come, as ranges, first and last."""
-    facts = (node(root, "") or {}).get("attributes", {}).get("ome_writers", {})
-    return [(first, last) for first, last in facts.get("missing") or ()]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,7 +22,9 @@ _MOST_FILES: Final = 16
 class FrameStore(Protocol):
     """Keeps frames; one that was never put is blank."""
 
-    dtype: np.dtype[Any]
+    @property
+    def dtypes(self) -> Sequence[np.dtype[Any]]:
+        """Type of the pixels of each array."""
 
     def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
         """Keep a copy of a frame."""
@@ -36,9 +39,9 @@ class FrameStore(Protocol):
 class HeldFrames:
     """Frames in memory."""
 
-    def __init__(self, arrays: int, dtype: str) -> None:
-        self.dtype = np.dtype(dtype)
-        self.held: list[dict[int, NDArray[Any]]] = [{} for _ in range(arrays)]
+    def __init__(self, dtypes: Sequence[str]) -> None:
+        self.dtypes = [np.dtype(dtype) for dtype in dtypes]
+        self.held: list[dict[int, NDArray[Any]]] = [{} for _ in dtypes]
 
     def put(self, array: int, number: int, frame: NDArray[Any]) -> None:
         """Keep a copy of a frame."""
@@ -60,11 +63,18 @@ class FiledFrames:
     """
 
     def __init__(
-        self, paths: Sequence[Path], frame: tuple[int, ...], dtype: str, *, writes: bool = True, blank: bool = False
+        self,
+        paths: Sequence[Path],
+        frames: Sequence[tuple[int, ...]],
+        dtypes: Sequence[str],
+        *,
+        writes: bool = True,
+        blank: bool = False,
     ) -> None:
-        self.paths, self._shape, self._dtype = paths, frame, np.dtype(dtype).newbyteorder("<")
-        self.dtype = np.dtype(dtype)
-        self._bytes = int(np.prod(frame)) * self._dtype.itemsize
+        self.paths, self._shapes = paths, frames
+        self.dtypes = [np.dtype(dtype) for dtype in dtypes]
+        self._stored = [dtype.newbyteorder("<") for dtype in self.dtypes]
+        self._bytes = [prod(shape) * dtype.itemsize for shape, dtype in zip(frames, self.dtypes, strict=True)]
         self._mode = "rb+" if writes else "rb"
         self._open: dict[int, io.FileIO] = {}
         self._last: dict[int, int] = {}
@@ -80,27 +90,28 @@ class FiledFrames:
         OSError
             If the disk fails. The place is blank then.
         """
-        file = self._opened(array)
-        file.seek(number * self._bytes)
-        rest = np.ascontiguousarray(frame, self._dtype).reshape(-1).view(np.uint8).data
+        file, size = self._opened(array), self._bytes[array]
+        file.seek(number * size)
+        rest = np.ascontiguousarray(frame, self._stored[array]).reshape(-1).view(np.uint8).data
         try:
             while rest.nbytes:
                 rest = rest[file.write(rest) :]
         except OSError:
             with contextlib.suppress(OSError):
-                self._blank(file, number, self._bytes - rest.nbytes, last=number > self._last.get(array, self._before))
+                last = number > self._last.get(array, self._before)
+                self._blank(file, number * size, size - rest.nbytes, last=last)
             raise
         self._last[array] = max(number, self._last.get(array, self._before))
 
-    def _blank(self, file: io.FileIO, number: int, written: int, *, last: bool) -> None:
+    def _blank(self, file: io.FileIO, place: int, written: int, *, last: bool) -> None:
         """Take back what was written of a frame."""
         if last:
             # Nothing lies behind it. So the room that it took is free again, for the manifest.
             length = file.seek(0, io.SEEK_END)
-            file.truncate(number * self._bytes)
+            file.truncate(place)
             file.truncate(length)
         else:
-            file.seek(number * self._bytes)
+            file.seek(place)
             file.write(bytes(written))
 
     def frame(self, array: int, number: int) -> NDArray[Any] | None:
@@ -111,23 +122,24 @@ class FiledFrames:
         OSError
             If the file ends before it.
         """
-        file, pixels = self._opened(array), bytearray(self._bytes)
-        file.seek(number * self._bytes)
+        file, pixels = self._opened(array), bytearray(self._bytes[array])
+        file.seek(number * self._bytes[array])
         rest = memoryview(pixels)
         while rest.nbytes:
             count = file.readinto(rest)
             if not count:
                 raise OSError(f"{self.paths[array]}: ends before frame {number}")
             rest = rest[count:]
-        return np.frombuffer(pixels, self._dtype).reshape(self._shape).astype(self.dtype, copy=False)
+        frame = np.frombuffer(pixels, self._stored[array]).reshape(self._shapes[array])
+        return frame.astype(self.dtypes[array], copy=False)
 
     def set_length(self, array: int, frames: int) -> None:
         """Make the file longer, with zeros, or cut it."""
-        self._opened(array).truncate(frames * self._bytes)
+        self._opened(array).truncate(frames * self._bytes[array])
 
     def length(self, array: int) -> int:
         """Return how many whole frames the file holds."""
-        return self.paths[array].stat().st_size // self._bytes
+        return self.paths[array].stat().st_size // self._bytes[array]
 
     def sync(self) -> None:
         """Return when all has reached the device."""
@@ -165,7 +177,7 @@ def read_frames(
     """
     wanted = [range(size)[one] for size, one in zip(shape, selection, strict=True)]
     index = [one if isinstance(one, range) else range(one, one + 1) for one in wanted]
-    out = np.zeros([len(one) for one in index], store.dtype)
+    out = np.zeros([len(one) for one in index], store.dtypes[array])
     inner = tuple(selection[-2:])
     for place in np.ndindex(*out.shape[:-2]):
         at = [one[i] for one, i in zip(index, place, strict=False)]

@@ -93,6 +93,12 @@ class BufferedWriter:
         )
 
     @property
+    def fill(self) -> float | None:
+        """How full the ring is, from 0 to 1; `None` where there is none. Other threads may ask at any time."""
+        ring = self.ring
+        return None if ring is None else 1 - len(ring.free) / ring.count
+
+    @property
     def lost(self) -> list[int]:
         """Numbers of the frames that `write` took and that could not be stored."""
         return sorted({*self._lost, *getattr(self.inner, "lost", ())})

@@ -60,10 +60,10 @@ class ScratchWriter:
         self.folder: Path | None = None
         """Where the files are, `None` while all is in memory."""
         self._manifest_too = False
-        self._store: HeldFrames | FiledFrames = HeldFrames(0, "uint8")
+        self._store: HeldFrames | FiledFrames = HeldFrames(())
         self._shapes: list[tuple[int, ...]] = []
         self._axes: tuple[int, ...] = ()
-        self._dtype = ""
+        self._dtypes: list[str] = []
         self._format = ScratchFormat()
         self._notes: io.FileIO | None = None
 
@@ -79,11 +79,11 @@ class ScratchWriter:
         """
         if attach and (self._shapes or not root):
             return
-        spec, format_ = plan.layout.arrays[0], plan.settings.format
+        format_ = plan.settings.format
         self._format = format_ if isinstance(format_, ScratchFormat) else ScratchFormat()
-        self._axes, self._dtype = file_axes(plan), spec.dtype
+        self._axes, self._dtypes = file_axes(plan), [spec.dtype for spec in plan.layout.arrays]
         self._shapes = [tuple(size or 1 for size in one.shape) for one in plan.layout.arrays]
-        self._store = HeldFrames(len(self._shapes), self._dtype)
+        self._store = HeldFrames(self._dtypes)
         if attach:
             self.folder, self._manifest_too = Path(root), True
             self._store = self._filed(self.folder)
@@ -164,7 +164,9 @@ class ScratchWriter:
     @property
     def _needed(self) -> int:
         """Bytes of the arrays as they are now; of those without end, one round."""
-        return sum(map(prod, self._shapes)) * np.dtype(self._dtype).itemsize
+        return sum(
+            prod(shape) * np.dtype(dtype).itemsize for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
+        )
 
     def _keep_within_memory(self) -> None:
         """Go over to files in a temporary folder if the arrays as they are now exceed what they may take."""
@@ -210,7 +212,7 @@ class ScratchWriter:
 
     def _filed(self, folder: Path, *, blank: bool = False) -> FiledFrames:
         paths = [folder / file_name(array) for array in range(len(self._shapes))]
-        return FiledFrames(paths, self._shapes[0][-2:], self._dtype, blank=blank)
+        return FiledFrames(paths, [shape[-2:] for shape in self._shapes], self._dtypes, blank=blank)
 
 
 def _discard(folder: Path, store: FiledFrames) -> None:
