@@ -86,17 +86,25 @@ def test_without_a_path_it_goes_beside_the_stack(stack: Path) -> None:
     assert outcome.root.replace("\\", "/").rpartition("/")[2].startswith("events_arranged")
 
 
-def test_events_of_a_program(tmp_path: Path) -> None:
-    seq = useq.MDASequence(channels=["DAPI", "GFP"], z_plan={"range": 2, "step": 1}, stage_positions=[(1, 2, 3)])
-    told = [
-        {"mda_event": event.model_dump(mode="json"), "position_x": event.x_pos, "position_z": event.z_pos}
-        for event in seq
-    ]
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda event: {"mda_event": event.model_dump(mode="json")},
+        lambda event: {"index": event.index, "channel": event.channel.config},
+        lambda event: {"event": {"index": event.index}, "channel": {"config": event.channel.config}},
+    ],
+)
+def test_events_of_a_program(said: Any, tmp_path: Path) -> None:
+    seq = useq.MDASequence(channels=["DAPI", "GFP"], z_plan={"range": 4, "step": 2}, stage_positions=[(1, 2, 3)])
+    told = [{**said(event), "position_x": event.x_pos, "position_z": event.z_pos} for event in seq]
     root = stored(tmp_path / "events.ome.zarr", told[::-1])
     ow.arrange(root, tmp_path / "cells.ome.zarr")
     view = ow.open_view(tmp_path / "cells.ome.zarr")
     assert view[0, :, :, 0, 0].tolist() == [[6, 5, 4], [3, 2, 1]]
     assert view.coords["c"] == ["DAPI", "GFP"]
+    image = json.loads((tmp_path / "cells.ome.zarr" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    # The distance of planes is what their frames say.
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [1, 2, 0.5, 0.5]
 
 
 FAULTS: list[tuple[list[Any], str]] = [
