@@ -23,6 +23,8 @@ from ome_writers.writer import Block, Capabilities, Writer, unmet
 if typing.TYPE_CHECKING:
     from ome_writers.arranging import arrange
     from ome_writers.compiling import compile  # noqa: A004 - the verb of this library
+    from ome_writers.conversion import convert
+    from ome_writers.drawing import plot
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
     from ome_writers.finished import finish
@@ -33,6 +35,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.sheet import preview
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
+    from ome_writers.validation import Check, Report, validate
     from ome_writers.view import StreamView, open_view
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "Block",
     "Capabilities",
     "Channel",
+    "Check",
     "Codec",
     "CoordUpdate",
     "Cost",
@@ -63,6 +67,7 @@ __all__ = [
     "Position",
     "PositionDimension",
     "Problem",
+    "Report",
     "ScratchFormat",
     "SettingsError",
     "Stamp",
@@ -75,6 +80,7 @@ __all__ = [
     "arrange",
     "assemble",
     "compile",
+    "convert",
     "cost",
     "create_stream",
     "dims_from_standard_axes",
@@ -90,6 +96,7 @@ __all__ = [
     "open_view",
     "peak_bytes",
     "place",
+    "plot",
     "prepare",
     "preview",
     "save_plan",
@@ -97,6 +104,7 @@ __all__ = [
     "save_triggers",
     "unmet",
     "useq_to_acquisition_settings",
+    "validate",
     "write",
 ]
 
@@ -105,10 +113,13 @@ _LATE = {
     **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),
+    **dict.fromkeys(("convert",), "ome_writers.conversion"),
+    **dict.fromkeys(("Check", "Report", "validate"), "ome_writers.validation"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("compile",), "ome_writers.compiling"),
     **dict.fromkeys(("preview",), "ome_writers.sheet"),
+    **dict.fromkeys(("plot",), "ome_writers.drawing"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ome_writers import ragged_rules, rules
+from ome_writers.beyond import ask
 from ome_writers.check import (
     Rule,
     choice,
@@ -32,13 +33,22 @@ BACKENDS: Final[dict[str, tuple[str, ...]]] = {
     "ome-tiff": ("auto", "direct", "tifffile"),
     "scratch": ("auto", "scratch", "memory"),
 }
-"""Names that `backend` may have, by format."""
+"""Names that `backend` may have, by format; and that of any writer that another package brings (`plugins.py`)."""
 
 COMPRESSIONS: Final[dict[str, tuple[str, ...]]] = {
     "ome-zarr": ("none", "blosc-zstd", "blosc-lz4", "zstd", "gzip"),
     "ome-tiff": ("none", "lzw", "zlib", "deflate", "zstd"),
 }
 """Names that `compression` may have, by format; a format that is not listed stores plainly and takes any."""
+
+
+def _backend(format_name: str) -> Rule:
+    def rule(format_: Any) -> Iterator[Problem]:
+        allowed = BACKENDS[format_name]
+        if format_.backend not in allowed and format_.backend not in (others := ask("plugins", "plugin_names")):
+            yield from choice("backend", (*allowed, *others))(format_)
+
+    return rule
 
 
 def _single_name(name: str) -> Rule:
@@ -52,14 +62,14 @@ def _single_name(name: str) -> Rule:
 
 OME_ZARR: Final[tuple[Rule, ...]] = (
     choice("name", ("ome-zarr",)),
-    choice("backend", BACKENDS["ome-zarr"]),
+    _backend("ome-zarr"),
     text("suffix", empty=True),
     _single_name("suffix"),
     choice("group_names", ("number", "position")),
 )
 OME_TIFF: Final[tuple[Rule, ...]] = (
     choice("name", ("ome-tiff",)),
-    choice("backend", BACKENDS["ome-tiff"]),
+    _backend("ome-tiff"),
     text("suffix", empty=True),
     _single_name("suffix"),
     choice("prefer_single_file", ("auto", "always", "never")),
@@ -69,7 +79,7 @@ OME_TIFF: Final[tuple[Rule, ...]] = (
 )
 SCRATCH: Final[tuple[Rule, ...]] = (
     choice("name", ("scratch",)),
-    choice("backend", BACKENDS["scratch"]),
+    _backend("scratch"),
     whole("max_memory_bytes", at_least=0, at_most=2**63 - 1),
     text("suffix", empty=True),
     flag("spill_to_disk"),

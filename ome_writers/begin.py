@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ome_writers.casts import is_url
@@ -37,12 +38,27 @@ def begun(plan: Plan, backend: Backend) -> Run:
     local = writer.capabilities.persistent and root and not is_url(root)
     if local:
         require_space(plan, root, overwrite=settings.overwrite)
-    with room_at(root, overwrite=settings.overwrite) if local else nullcontext():
+    with room_at(root, overwrite=settings.overwrite) if local else _room_at_url(root, overwrite=settings.overwrite):
         run = Run(plan, writer, root, stamp)
         able = writer.capabilities
         said = Outcome(writer=able.name, root=root, placed=able.positioned)
         writer.open(root, plan, documents(plan, stamp, said))
     return run
+
+
+@contextmanager
+def _room_at_url(root: str, *, overwrite: bool) -> Iterator[None]:
+    """Say of what stands at a URL that it is never replaced.
+
+    There is no renaming in a store of objects: the old dataset would have to go before the new one stands.
+    """
+    try:
+        yield
+    except FileExistsError as error:
+        if not overwrite or not is_url(root):
+            raise
+        message = f"overwrite: {root} exists, and only datasets on local disks are replaced"
+        raise FileExistsError(f"{message}; nothing was changed: remove it yourself, or give another path") from error
 
 
 def _stamp(plan: Plan) -> Stamp:

@@ -12,6 +12,7 @@ import string
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -82,8 +83,15 @@ def as_whole(value: object) -> Any:
         return value
 
 
+def as_flag(value: object) -> Any:
+    """Cast numpy's truth values, and 0 and 1, to `bool`."""
+    return bool(value) if isinstance(value, (np.bool_, Integral)) and value in (0, 1) else value
+
+
 def as_number(value: object) -> Any:
-    """Cast what is a real number, numpy's and fractions among them, to `int` or `float`."""
+    """Cast what is a real number, numpy's, decimals and fractions among them, to `int` or `float`."""
+    if value.__class__.__name__ == "Decimal" and not isinstance(value, Real):
+        return float(value)  # type: ignore[arg-type]
     if not isinstance(value, Real) or isinstance(value, bool) or value.__class__ in {int, float}:
         return value
     try:
@@ -100,8 +108,17 @@ def as_plain(value: object) -> Any:
 
 
 def as_path(value: object) -> Any:
-    """Cast path objects to text, and drop the slash that completion in a terminal puts behind a folder."""
+    """Cast path objects, and `file:` URLs, to the text of a path; drop the slash behind a folder.
+
+    Examples
+    --------
+    >>> as_path("file:///data/my%20cells.ome.zarr/"), as_path("file:///C:/cells.zarr"), as_path("s3://b/cells.zarr")
+    ('/data/my cells.ome.zarr', 'C:/cells.zarr', 's3://b/cells.zarr')
+    """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, str) and text.lower().startswith("file:///"):
+        text = unquote(text[len("file://") :])
+        text = text[1:] if text[2:3] == ":" else text
     if (
         isinstance(text, str)
         and len(text) > 1

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from colorsys import hls_to_rgb
+from math import tau
 from numbers import Real
 from typing import Any
 
 _CHANNELS = (3, 4)
 _BYTE = 255
+
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+))"
+_ALPHA = rf"(?:\s*[,/]\s*{_NUMBER}(%?))?"
+_BETWEEN = r"(?:\s*,\s*|\s+)"
+_RGB = re.compile(rf"rgba?\(\s*{_NUMBER}{_BETWEEN}{_NUMBER}{_BETWEEN}{_NUMBER}{_ALPHA}\s*\)")
+_HSL = re.compile(rf"hsla?\(\s*{_NUMBER}(deg|rad|turn)?{_BETWEEN}{_NUMBER}%{_BETWEEN}{_NUMBER}%{_ALPHA}\s*\)")
+_CIRCLE = {None: 360.0, "deg": 360.0, "rad": tau, "turn": 1.0}
+"""All the way round, in the units of a hue."""
 
 # CSS Color Module Level 4, section 6.1: named colours.
 _NAMES = """
@@ -42,40 +52,56 @@ _NAMED = dict(re.findall(r"(\w+):(\w+)", _NAMES))
 
 
 def as_color(value: object) -> Any:
-    """Cast a CSS colour name, a hexadecimal string, `rgb(…)` / `rgba(…)` or 3 to 4 numbers to `#RRGGBB[AA]`.
+    """Cast a colour as CSS writes it (a name, `#…`, `rgb(…)`, `hsl(…)`), or 3 to 4 numbers, to `#RRGGBB[AA]`.
 
-    Red, green and blue are 0 to 255, alpha is 0 to 1. What is no colour passes through unchanged.
+    Red, green and blue are 0 to 255, alpha is 0 to 1 or has a `%`; it is left out where nothing shines through. What is
+    no colour passes through unchanged.
 
     Examples
     --------
     >>> as_color("lime"), as_color("#0f0"), as_color((0, 255, 0)), as_color("rgba(0, 255, 0, 0.5)")
     ('#00FF00', '#00FF00', '#00FF00', '#00FF0080')
-    >>> as_color("greenish")
-    'greenish'
+    >>> as_color("hsl(120deg 100% 50%)"), as_color("transparent"), as_color("greenish")
+    ('#00FF00', '#00000000', 'greenish')
     """
     if isinstance(value, str):
         return _from_text(value.strip().lower()) or value
-    if isinstance(value, Sequence) and all(isinstance(part, Real) for part in value):
-        return _from_numbers([float(part) for part in value]) or value
+    if isinstance(value, Sequence) and len(value) in _CHANNELS and all(isinstance(part, (Real, str)) for part in value):
+        return _from_function(f"rgb({', '.join(map(_plain, value))})") or value
     return value
 
 
+def _plain(part: object) -> str:
+    # Of a small number Python prints the exponent.
+    return str(part).strip() if isinstance(part, str) else f"{float(part):.12f}"  # type: ignore[arg-type]
+
+
 def _from_text(text: str) -> str | None:
+    if text == "transparent":
+        return "#00000000"
     if text in _NAMED:
         return f"#{_NAMED[text]}"
     if digits := re.fullmatch(r"(?:#|0x)?(?:([0-9a-f]{3,4})|([0-9a-f]{6}|[0-9a-f]{8}))", text):
         short, long = digits.groups()
-        return f"#{long or ''.join(2 * digit for digit in short)}".upper()
-    if function := re.fullmatch(r"rgba?\(\s*(\d[\d.]*(?:\s*[\s,/]\s*\d[\d.]*){2,3})\s*\)", text):
-        parts = re.findall(r"\d+(?:\.\d*)?", function[1])
-        return _from_numbers([float(part) for part in parts])
-    return None
+        code = (long or "".join(2 * digit for digit in short)).upper()
+        return f"#{code[:6]}{code[6:].replace('FF', '')}"
+    return _from_function(text)
 
 
-def _from_numbers(parts: list[float]) -> str | None:
-    if len(parts) not in _CHANNELS:
+def _from_function(text: str) -> str | None:
+    if found := _RGB.fullmatch(text):
+        red, green, blue, alpha, percent = found.groups()
+        rgb = [float(part) / _BYTE for part in (red, green, blue)]
+    elif found := _HSL.fullmatch(text):
+        hue, unit, saturation, lightness, alpha, percent = found.groups()
+        s_and_l = [float(part) / 100 for part in (saturation, lightness)]
+        if not all(0 <= part <= 1 for part in s_and_l):
+            return None
+        rgb = list(hls_to_rgb(float(hue) / _CIRCLE[unit] % 1, s_and_l[1], s_and_l[0]))
+    else:
         return None
-    rgb, alpha = parts[:3], [part * _BYTE for part in parts[3:]]
-    if not all(0 <= part <= _BYTE for part in rgb + alpha):
+    parts = [*rgb, float(alpha or 1) / (100 if percent else 1)]
+    if not all(0 <= part <= 1 for part in parts):
         return None
-    return "#" + "".join(f"{int(part + 0.5):02X}" for part in rgb + alpha)
+    code = "".join(f"{int(part * _BYTE + 0.5):02X}" for part in parts)
+    return f"#{code[:6]}{code[6:].replace('FF', '')}"

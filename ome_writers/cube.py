@@ -112,7 +112,8 @@ def described(plan: Plan) -> Record:
     """Return what documents keep of the cube, so that it can be had back from a dataset.
 
     That is `dimensions` in order of acquisition, the last two those of a frame, each with its `name`, `type`, planned
-    `count` (`None` without end) and, if its elements have names or places, `coords`; and the names of the `axes` of the
+    `count` (`None` without end) and, if its elements have names or places, `coords`; what else is said of it that
+    images cannot say exactly (`unit`, `scale`, `translation`, `snake`, `tours`); and the names of the `axes` of the
     arrays, in storage order.
 
     If arrays do not hold all there is along their axes, or differ in their frames: what each of them `held`, its
@@ -122,6 +123,9 @@ def described(plan: Plan) -> Record:
     dimensions: list[JSON] = []
     for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):
         facts: Record = {"name": dim.name, "type": dim.type, "count": dim.count}
+        for name in ("unit", "scale", "translation", "snake", "tours", "tours_within"):
+            if (value := getattr(dim, name)) is not None and value is not False:
+                facts[name] = list(value) if isinstance(value, tuple) else value
         dimensions.append(facts if labels is None else facts | {"coords": list(labels)})
     told: Record = {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
     reading = plan.places.reading

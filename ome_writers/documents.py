@@ -87,6 +87,8 @@ class Outcome:
     """Name of the writer that stored the pixels."""
     placed: bool = False
     """Whether the writer has a place on disk for each planned frame before it comes (`Capabilities.positioned`)."""
+    bare: bool = False
+    """Whether planes that did not come have no blank pages, since the disk had no room for any."""
     root: str = ""
     """Path or URL of the dataset."""
 
@@ -94,6 +96,21 @@ class Outcome:
     def frames(self) -> int:
         """Number of frames that came."""
         return self.cursor - len(self.missing)
+
+    @property
+    def end(self) -> int:
+        """Place behind the last frame that came.
+
+        >>> Outcome(cursor=10, missing=np.array([3, 8, 9])).end
+        8
+        """
+        behind = self.missing[::-1] == self.cursor - 1 - np.arange(len(self.missing))
+        return self.cursor - int(np.logical_and.accumulate(behind).sum())
+
+    @property
+    def told(self) -> int:
+        """How many rows the documents tell of: all, but after a failure none behind the last frame that is stored."""
+        return self.end if self.verdict == "failed" else self.cursor
 
 
 def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Sequence[Document]:

@@ -113,6 +113,22 @@ class PlanExhausted(IndexError):  # noqa: N818 - says what is, as `StopIteration
     """
 
 
+class StreamClosedError(ValueError, RuntimeError):
+    """Something came after the stream was closed; 0.3 raised a `RuntimeError` here.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+    >>> stream = create_stream(AcquisitionSettings(dtype="u1", dimensions=dims_from_standard_axes({"y": 8, "x": 8})))
+    >>> stream.close()
+    >>> try:
+    ...     stream.skip()
+    ... except RuntimeError as error:
+    ...     print(error)
+    the stream is closed; nothing can be written to it
+    """
+
+
 class WriteError(OSError):
     """The world failed (a full disk, a lost connection): the writer's own error is the `__cause__`.
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from ome_writers import acquisition_rules
+from ome_writers.beyond import ask
 from ome_writers.bridge import Bridged
-from ome_writers.casts import as_whole, split_suffix
+from ome_writers.casts import as_flag, as_whole, split_suffix
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import Problem
 
@@ -93,7 +94,7 @@ class ScratchFormat(Bridged):
     backend: str = "scratch"
     max_memory_bytes: int = field(default=4 * 1024**3, converter=as_whole)
     suffix: str = ""
-    spill_to_disk: bool = True
+    spill_to_disk: bool = field(default=True, converter=as_flag)
 
     def get_output_path(self, root_path: str, *, num_positions: int = 1) -> str:  # noqa: ARG002 - one face for all formats
         """Return `root_path`."""
@@ -125,18 +126,31 @@ def resolve(value: object, root_path: object) -> Any:
     name = given.pop("name", None)
     said = given.get("backend", "auto") if name is None else name
     word = said.lower() if isinstance(said, str) else ""
-    if word in _BACKEND_FORMATS:
+    meant = _meant(word, by_path, said)
+    if isinstance(meant, Problem):
+        return Draft(value, [meant])
+    format_name, is_writer = meant
+    if is_writer:
         given.setdefault("backend", word)
-        format_name = _BACKEND_FORMATS[word]
-    elif word in ("auto", "direct"):
-        if word == "direct":
-            given.setdefault("backend", word)
-        format_name = by_path
-    else:
-        format_name = _FORMAT_WORDS.get(word, "")
-    if not format_name:
-        words = ", ".join(map(repr, dict.fromkeys(("auto", *_FORMAT_WORDS, "direct", *_BACKEND_FORMATS))))
-        return Draft(value, [Problem((), "invalid_value", f"must be one of {words}; got {shown(said)}")])
     if suffix and format_name != "scratch":
         given.setdefault("suffix", suffix)
-    return build(_FORMATS[format_name], given)
+    return build(_FORMATS[format_name], {"name": format_name, **given})
+
+
+def _meant(word: str, by_path: str, said: object) -> tuple[str, bool] | Problem:
+    """Return the format that a word stands for, and whether it is the name of a writer."""
+    if word in _BACKEND_FORMATS:
+        return _BACKEND_FORMATS[word], True
+    if word in ("auto", "direct"):
+        return by_path, word == "direct"
+    if word in _FORMAT_WORDS:
+        return _FORMAT_WORDS[word], False
+    # Only now is it asked what else is installed.
+    plugged = ask("plugins", "format_for", word, by_path) if word else None
+    if isinstance(plugged, Problem):
+        return Problem((), plugged.kind, plugged.message)
+    if plugged:
+        return plugged, True
+    others = ask("plugins", "plugin_names")
+    words = ", ".join(map(repr, dict.fromkeys(("auto", *_FORMAT_WORDS, "direct", *_BACKEND_FORMATS, *others))))
+    return Problem((), "invalid_value", f"must be one of {words}; got {shown(said)}")

@@ -30,6 +30,7 @@ class Channel(Bridged):
     """
 
     _rules = rules.CHANNEL
+    _shorthand = "name"
 
     name: str
     excitation_wavelength_nm: float | None = field(default=None, converter=as_number)
@@ -72,6 +73,7 @@ class Position(Bridged):
     """
 
     _rules = rules.POSITION
+    _shorthand = "name"
 
     name: str
     """Unique within its well and its grid cell."""
@@ -117,6 +119,7 @@ class Camera(Bridged):
     """
 
     _rules = rules.CAMERA
+    _shorthand = "name"
 
     name: str
     shape: tuple[int, int] | None = field(default=None, converter=_shape)

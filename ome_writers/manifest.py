@@ -10,7 +10,7 @@ mostly that is the first axis of the array as well.
     `cube.described`); `files`, one for each array, in the order of the positions, with their shapes in
     `position_shapes`, and `file_axes`, the numbers of the axes as they follow in the files; `settings`, as
     `serial.dumps` writes them; `global_metadata`; and `frame_metadata`, a list of what came with frames, each with its
-    `frame`, its `array` and its `storage_index`.
+    `frame`, its `array` and its `storage_index` (`_frame` and so on, if what came has such a key itself).
 
 `frame_metadata.jsonl` has the metadata of frames from the moment when they were taken, one JSON object a line: what
 came, and `_frame`, `_pos` (the array) and `_idx` (the storage index). A line that does not end is none. ome-writers 0.3
@@ -31,10 +31,12 @@ from ome_writers.cube import described
 from ome_writers.documents import Document, Outcome
 from ome_writers.images import ranges, rows_at, shapes_of
 from ome_writers.plan import Plan
-from ome_writers.records import JSON, Record
+from ome_writers.records import JSON, Record, with_place
 
 MANIFEST: Final = "manifest.json"
 NOTES: Final = "frame_metadata.jsonl"
+
+_PLACES: Final = {"frame": "frame", "pos": "array", "idx": "storage_index"}
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -105,7 +107,7 @@ def _frame_metadata(plan: Plan, outcome: Outcome) -> list[JSON]:
     rows = rows_at(plan, places)
     where = zip(rows["frame"].tolist(), rows["array"].tolist(), rows["index"].tolist(), strict=True)
     return [
-        {**outcome.records[place], "frame": frame, "array": array, "storage_index": index}
+        with_place(outcome.records[place], {"frame": frame, "array": array, "storage_index": index})
         for place, (frame, array, index) in zip(places.tolist(), where, strict=True)
     ]
 
@@ -118,7 +120,7 @@ def noted(frame: int, array: int, index: Sequence[int], record: Record) -> bytes
     >>> noted(5, 1, (2,), {"exposure_time": 0.01})
     b'{"_frame":5,"_pos":1,"_idx":[2],"exposure_time":0.01}\n'
     """
-    return (_encode({"_frame": frame, "_pos": array, "_idx": index, **record}) + "\n").encode()
+    return (_encode(with_place(record, {"_frame": frame, "_pos": array, "_idx": list(index)})) + "\n").encode()
 
 
 def read_notes(data: bytes) -> list[Record]:
@@ -132,16 +134,21 @@ def read_notes(data: bytes) -> list[Record]:
     Examples
     --------
     >>> read_notes(noted(5, 1, (2,), {"exposure_time": 0.01}) + b'{"_frame":6,"_po')
-    [{'exposure_time': 0.01, 'frame': 5, 'array': 1, 'storage_index': [2]}]
+    [{'frame': 5, 'array': 1, 'storage_index': [2], 'exposure_time': 0.01}]
     """
     found = []
     for line in data.split(b"\n")[:-1]:
         record = json.loads(line)
         if not isinstance(record, dict):
             raise ValueError(f"{NOTES}: a line must be a JSON object; got {line[:80]!r}")  # noqa: TRY004 - of a file
-        names = {"_frame": "frame", "_pos": "array", "_idx": "storage_index"}
-        places = {name: record.pop(key) for key, name in names.items() if key in record}
-        found.append({**record, **places})
+        # The place comes first; a key that looks like one of its and comes later, or again, came with the frame.
+        place: Record = {}
+        for key in list(record):
+            name = _PLACES.get(key.lstrip("_"), "") if key.startswith("_") else ""
+            if not name or name in place:
+                break
+            place[name] = record.pop(key)
+        found.append(with_place(record, place))
     return found
 
 

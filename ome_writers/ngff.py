@@ -8,16 +8,17 @@
 What NGFF has no words for stands beside it, under `ome_writers`:
 
 in the root group, for the whole dataset
-    `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`; `coordinates` of
-    the axes that scale and translation cannot say; `channels` with their wavelengths (nm) and fluorophores. And, for
+    `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
+    of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
+    (nm) and fluorophores. And, for
     those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube.described`), and the paths of
     the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position, with the `camera` if there are several; `coordinates`, where they are not those
     of the whole; `planes`, where not every one is planned: boxes of those that are, as lists of indices along each
-    axis; `frame_metadata`, a list of what came with its frames, each with the
-    `storage_index` of its frame.
+    axis; `frame_metadata`, a list of what came with its frames, each with the `storage_index` of its frame
+    (`_storage_index`, if what came has such a key itself).
 
 Where the root is the image, both stand there. `missing` lists frame numbers as ranges, first and last:
 `[[3, 5], [9, 9]]`.
@@ -50,7 +51,7 @@ from ome_writers.images import (
 )
 from ome_writers.omexml import metadata_xml
 from ome_writers.plan import Plan
-from ome_writers.records import JSON, Record
+from ome_writers.records import JSON, Record, with_place
 from ome_writers.settings import Plate
 
 
@@ -129,7 +130,7 @@ def _records(plan: Plan, outcome: Outcome) -> dict[int, list[JSON]]:
     rows = rows_at(plan, places)
     found: dict[int, list[JSON]] = {}
     for place, array, index in zip(places.tolist(), rows["array"].tolist(), rows["index"].tolist(), strict=True):
-        found.setdefault(array, []).append({**outcome.records[place], "storage_index": index})
+        found.setdefault(array, []).append(with_place(outcome.records[place], {"storage_index": index}))
     return found
 
 
@@ -185,6 +186,8 @@ def _dataset_facts(plan: Plan, outcome: Outcome, axes: Sequence[Axis]) -> Record
     facts["missing"] = _missing(rows_at(plan, outcome.missing)["frame"])
     if outcome.error is not None:
         facts["error"] = outcome.error
+    if outcome.writer:
+        facts["writer"] = outcome.writer
     facts |= described(plan)
     facts["arrays"] = [spec.path for spec in plan.layout.arrays]
     if coordinates := _coordinates(axes):

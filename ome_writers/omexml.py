@@ -41,13 +41,14 @@ from ome_writers.omexml_planes import (
 )
 from ome_writers.omexml_plates import plate_of
 from ome_writers.plan import Plan
-from ome_writers.records import Record
+from ome_writers.records import PLANE_KEYS, Record
 
 RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
 (absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were),
 `missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
-`cube.described`)."""
+`cube.described`); in OME-TIFF also the names of a `plate`, and `told`: for each value that came with frames and that a
+`Plane` may say of planned ones too, the ranges of those frames."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
@@ -201,7 +202,7 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
         # In a file of others, an image that was not reached has no page, and is left out.
         images = tuple(image for image in images if every[image.array].any)
     annotations: Annotations = {}
-    run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome))
+    run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome, in_tiff=in_tiff))
     for namespace, values in outcome.globals.items() if in_tiff else ():
         annotate(annotations, namespace, values, encode)
     shared = len(annotations)
@@ -251,18 +252,32 @@ _NO_LOOPS: Final[dict[str, list[int]]] = {"T": [], "C": [], "Z": []}
 _NOTHING: Final = Pages(places=[], loops=_NO_LOOPS, numbers=[], gaps=_NO_LOOPS, blanks=[])
 
 
-def _run(plan: Plan, outcome: Outcome) -> Record:
+def _told(plan: Plan, outcome: Outcome) -> Record:
+    """Return with which frames each of the values came that a `Plane` says of planned ones too."""
+    told: Record = {}
+    for key in sorted(PLANE_KEYS):
+        places = np.array(sorted(place for place, record in outcome.records.items() if key in record), np.int64)
+        if len(places):
+            told[key] = [[first, last] for first, last in ranges(rows_at(plan, places)["frame"])]
+    return told
+
+
+def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
     missing = ranges(rows_at(plan, outcome.missing)["frame"])
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         facts["planned"] = plan.frames
     elif outcome.verdict != "running" and plan.outermost_axis is not None:
         # An image may be left out to which no frame came, though the others cannot tell how far it went.
-        facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.cursor))
+        facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.told))
     if missing:
         facts["missing"] = _listed(missing)
     if outcome.error is not None:
         facts["error"] = outcome.error
+    if in_tiff and (plate := plan.settings.plate) is not None:
+        facts["plate"] = encode({"name": plate.name, "rows": plate.row_names, "columns": plate.column_names})
+    if in_tiff and (told := _told(plan, outcome)):
+        facts["told"] = encode(told)
     return facts | {name: encode(value) for name, value in described(plan).items()}
 
 

@@ -1,7 +1,7 @@
 """Given a plan and what happened, this answers: what does OME-XML say of each plane, and on which page does it lie?
 
 Which page a plane lies on says `pages.py`. While a run lasts, all planned frames count (of an axis without end, those
-of its first block).
+of the rounds that are complete, and of the first).
 
 Rows are made as text from columns of the frame table: 100,000 of them cost a fraction of a second.
 """
@@ -76,17 +76,21 @@ def pages_of(
     by_array = np.argsort(rows["array"], kind="stable")
     ends = np.cumsum(np.bincount(rows["array"], minlength=len(shapes)))[:-1]
     roles = [axis.role for axis in axes[:-2]]
-    lasts = outcome.verdict == "running"
+    bare = outcome.bare or outcome.verdict == "running"
     masks = planned_masks(plan, shapes)
     found = []
     for mask, blank, mine in zip(masks, paged.blanks.tolist(), np.split(by_array, ends), strict=True):
         index = rows["index"][mine]
         # Number of the page of each plane. The first axis is for images that have no other.
-        numbers = np.where(mask[None], -1 if lasts else blank, -1)
+        numbers = np.where(mask[None], -1 if bare else blank, -1)
         numbers[np.zeros(len(mine), int), *index.T] = paged.numbers[mine]
         absent = numbers >= 0
         here = came[mine]
         absent[np.zeros(here.sum(), int), *index[here].T] = False
+        if outcome.verdict == "running" and plan.frames is None:
+            # Said often, of more and more planes: so in few words.
+            found.append(_told_in_stretches(numbers[0], roles))
+            continue
         found.append(
             Pages(
                 places=mine[here].tolist(),
@@ -96,7 +100,23 @@ def pages_of(
                 blanks=numbers[absent].tolist(),
             )
         )
-    return found, {} if lasts else paged.behind
+    return found, {} if bare else paged.behind
+
+
+def _told_in_stretches(numbers: NDArray[np.int64], roles: Sequence[str]) -> Pages:
+    """Return the planes of an image whose pages are `numbers`, told where pages follow each other as planes do."""
+    flat = numbers.reshape(-1)
+    starts = np.r_[0, np.flatnonzero(np.diff(flat) != 1) + 1]
+    counts = np.diff(starts, append=len(flat)).tolist()
+    index = np.array(np.unravel_index(starts, numbers.shape)).T if roles else np.empty((1, 0), np.int64)
+    firsts = _loops(roles, index)
+    columns = zip(flat[starts].tolist(), counts, *(firsts[role] for role in "CZT"), strict=True)
+    told = [
+        (page, attributes({"FirstC": c, "FirstZ": z, "FirstT": t}), count)
+        for page, count, c, z, t in columns
+        if page >= 0
+    ]
+    return Pages(places=[], loops=_loops([], _NONE), numbers=[], gaps=_loops([], _NONE), blanks=[], stretches=told)
 
 
 def _placed(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]) -> Iterator[Pages]:
@@ -231,11 +251,11 @@ def surroundings(image: Image, shape: tuple[int, ...]) -> Surroundings:
     times, depths = [""] * sizes.get("T", 1), [""] * sizes.get("Z", 1)
     if (t := loops.get("T")) and t.is_placed:
         unit = symbol(t.dimension.unit)
-        times = [attributes({"DeltaT": time, "DeltaTUnit": unit}) for time in t.places(sizes["T"])]
+        times = [_time(time, unit) for time in _known(t, sizes["T"])]
     z, bottom = loops.get("Z"), stage.get("z")
     if z and (z.is_placed or bottom is not None):
         unit = symbol(z.dimension.unit)
-        depths = [_position("Z", place + (bottom or 0.0), unit) for place in z.places(sizes["Z"])]
+        depths = [_position("Z", place, unit) for place in _known(z, sizes["Z"], bottom or 0.0)]
     elif bottom is not None:
         depths = [_position("Z", bottom, units["z"])]
     return Surroundings(
@@ -244,6 +264,16 @@ def surroundings(image: Image, shape: tuple[int, ...]) -> Surroundings:
         y=_position("Y", stage.get("y"), units["y"]),
         depths=depths,
     )
+
+
+def _known(axis: Axis, count: int, first: float = 0.0) -> list[float | None]:
+    """Return the places of the elements of an axis; but for the first, none if nobody said how far apart they are."""
+    known = count if axis.scale is not None or axis.coords is not None else min(count, 1)
+    return [*(first + place for place in axis.places(known)), *[None] * (count - known)]
+
+
+def _time(time: float | None, unit: str | None) -> str:
+    return "" if time is None else attributes({"DeltaT": time, "DeltaTUnit": unit})
 
 
 def _position(axis: str, place: float | None, unit: str | None) -> str:

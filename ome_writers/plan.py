@@ -20,6 +20,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers import acquisition_rules, growth
+from ome_writers.beyond import Shown
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
 from ome_writers.holdings import Finder, tabled
@@ -37,7 +38,7 @@ if typing.TYPE_CHECKING:
 
 
 @frozen(eq=False, slots=False)
-class Plan:
+class Plan(Shown):
     """A compiled acquisition: its settings, its layout and its frame table.
 
     Examples

@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -47,10 +47,34 @@ def display(*, enabled: bool) -> Callable[[RunState], AbstractContextManager[obj
     """
     if not enabled:
         return nullcontext
+    _require_rich()
+    return _Display
+
+
+def _require_rich() -> None:
     if importlib.util.find_spec("rich") is None:
         message = "a progress bar needs the library 'rich', which is not installed: pip install 'ome-writers[cli]'"
         raise PlanError([Problem(("progress",), "missing_library", message)])
-    return _Display
+
+
+@contextmanager
+def counted(what: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many things (`what`) are done of a task whose end is not known; yields the function to tell it.
+
+    Raises
+    ------
+    PlanError
+        If it shall be shown and `rich` is not installed.
+    """
+    if not shown:
+        yield lambda _: None
+        return
+    _require_rich()
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(SpinnerColumn(), TextColumn(f"{{task.completed}} {what}"), TimeElapsedColumn()) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def sight_of(run: RunState, at: float, pressure: float | None = None) -> Sight:

@@ -202,3 +202,22 @@ _SCALARS: Final[tuple[tuple[Any, Callable[[Any, Path], JSON]], ...]] = (
 
 def _refuse(path: Path, message: str) -> NoReturn:
     raise FrameError(f"{'.'.join(map(str, path))}: {message}")
+
+
+def with_place(record: Record, place: Record) -> Record:
+    """Return metadata that came with a frame together with where the frame lies.
+
+    What came is kept as it is: where it has a key of the place's, that one gets underscores in front of it.
+
+    Examples
+    --------
+    >>> with_place({"frame": "bright", "laser": 2}, {"frame": 7, "array": 0})
+    {'_frame': 7, 'array': 0, 'frame': 'bright', 'laser': 2}
+    """
+    found: Record = {}
+    for name, value in place.items():
+        free = name
+        while free in record:
+            free = f"_{free}"
+        found[free] = value
+    return found | record

@@ -67,12 +67,15 @@ class Run(RunState):
             self.cursor += 1
 
     def take_all(self, frames: NDArray[Any]) -> None:
-        """Store the next frames, an array (frame, y, x) in C order; those that need no block go to the writer together.
+        """Store the next frames, an array (frame, y, x) in C order.
 
-        If the writer fails, none of those that it was handed together counts as taken.
+        Those that need no block go to the writer together, if it may be handed them again: when that fails, they are
+        taken one by one, so that what is stored counts as taken.
         """
         with self.lock:
-            taken = 0
+            taken = len(frames) if not self._together else 0
+            for frame in frames[:taken]:
+                self.take(frame)
             while taken < len(frames):
                 if self._next >= len(self._ahead):
                     self._look_ahead()
@@ -90,8 +93,11 @@ class Run(RunState):
                     continue
                 try:
                     self._write(blocks)
-                except Exception as error:  # noqa: BLE001 - what is raised says more
-                    raise (failure := self._failed(error, self.cursor)) from failure.__cause__
+                except Exception:  # noqa: BLE001 - it comes again, or all is well
+                    for frame in frames[taken : taken + len(blocks)]:
+                        self.take(frame)
+                    taken += len(blocks)
+                    continue
                 taken += len(blocks)
                 self._next += len(blocks)
                 self.cursor += len(blocks)
@@ -163,13 +169,7 @@ class Run(RunState):
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
-            try:
-                self.writer.close(self.documents())
-            except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
-                self.writer.abort()
-                if self._failure is None:
-                    self._failed(failure, None)
-                    self.outcome = self._said("failed", self._failure)
+            self._close_writer(self.outcome.told)
             if self._failure is not None:
                 raise self._failure
             return self.outcome
@@ -252,8 +252,6 @@ class Run(RunState):
             absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
             block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
             self._hand_over(buffer)
-        for array, shape in enumerate(self.plan.shapes(self.cursor)):
-            if shape != self._shapes[array]:
-                self._resize(array, shape)
+        self._cut(self.cursor)
         # What fails on its way to the disk must fail before the documents are made that say how it ended.
         self.writer.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from itertools import chain
 from typing import Any
 
@@ -20,7 +21,7 @@ from ome_writers.blocks import OpenBlocks
 from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
-from ome_writers.errors import PlanExhausted, WriteError
+from ome_writers.errors import PlanExhausted, StreamClosedError, WriteError
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
 from ome_writers.puts import Puts
@@ -56,6 +57,9 @@ class RunState:
         """Whether frames are taken in the order of the plan; those that were spooled are in the end."""
         self._assembly = assemble(plan, unit_for(plan, writer.capabilities))
         self._open = OpenBlocks(self._assembly)
+        able = writer.capabilities
+        self._together = (able.order, able.ack, self._assembly.unit) == ("any", "append", "frame")
+        """Whether several frames may be handed over together: to write one again changes nothing."""
         self._blocks = [block_shape(spec, self._assembly.unit) for spec in arrays]
         self._in_steps = grows_in_steps(plan, writer.capabilities)
         """Whether all arrays are made longer together, by more than is needed yet."""
@@ -66,6 +70,10 @@ class RunState:
             )
             for spec, firsts, blocks in zip(arrays, plan.first_shapes, self._blocks, strict=True)
         ]
+        self._paged = able.persistent and plan.settings.format.name == "ome-tiff" and not able.positioned
+        """Whether pages are appended as frames come, so that documents name more and more of them."""
+        self._named_from = 2
+        """How many rounds have to be complete until more of them are named."""
         self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
         self._frame_shapes = [shape[-2:] for shape in self._shapes]
         self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
@@ -98,7 +106,7 @@ class RunState:
     @property
     def readable(self) -> bool:
         """Whether `read` works while the run lasts."""
-        return self.writer.capabilities.readable or self._waiting is not None
+        return bool(self.writer.capabilities.readable) or self._waiting is not None
 
     @property
     def steps(self) -> int:
@@ -151,6 +159,27 @@ class RunState:
                 except Exception as error:  # noqa: BLE001 - what is raised says more
                     raise (failure := self._failed(error, None)) from failure.__cause__
 
+    def _close_writer(self, told: int) -> None:
+        """Have the writer end, with arrays that end with the last frame that is told of, and the final documents.
+
+        If it cannot, it is asked once more, to say that the run has failed with as little as that takes.
+        """
+        try:
+            if self._failure is not None:
+                self._cut(told)
+            self.writer.close(self.documents())
+        except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
+            self.writer.abort()
+            if self._failure is None:
+                self._failed(error, None)
+            self.outcome = evolve(self._said("failed", self._failure), bare=True)
+            described = self.documents()
+            try:
+                self.writer.open(self.root, self.plan, described, attach=True)
+                self.writer.close(described)
+            except Exception:  # noqa: BLE001 - the first failure is the one to tell of
+                self.writer.abort()
+
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _grown(self, array: int, index: tuple[int, ...]) -> None:
@@ -167,12 +196,23 @@ class RunState:
         if not self._in_steps:
             step = self._blocks[array][axis]
             self._resize(array, (*shape[:axis], (index[axis] // step + 1) * step, *shape[axis + 1 :]))
+            if self._paged and index[axis] >= self._named_from:
+                # At any time two thirds of what came are named, at the cost of a few documents in all.
+                self._named_from = index[axis] + max(1, index[axis] // 2)
+                self.writer.flush(self.documents())
             return
         length = self.plan.announced(index[axis] + 1)
         for number, old in enumerate(self._shapes):
             self._resize(number, (*old[:axis], length, *old[axis + 1 :]))
         # Groups do not say how long their arrays are; OME-XML does.
         self.writer.flush([document for document in self.documents() if document.kind != "group"])
+
+    def _cut(self, cursor: int) -> None:
+        """Cut the arrays to what came up to `cursor`; after a failure as far as that can be done."""
+        for array, shape in enumerate(self.plan.shapes(cursor)):
+            if shape != self._shapes[array]:
+                with suppress(Exception) if self._failure is not None else nullcontext():
+                    self._resize(array, shape)
 
     def _resize(self, array: int, shape: tuple[int, ...]) -> None:
         self.writer.resize(array, shape)
@@ -224,7 +264,7 @@ class RunState:
     def _require_going_on(self) -> None:
         """Refuse to take anything once the run has ended, or failed."""
         if self.outcome is not None:
-            raise ValueError("the stream is closed; nothing can be written to it")
+            raise StreamClosedError("the stream is closed; nothing can be written to it")
         if self._failure is not None:
             raise WriteError(
                 f"no more frames are taken after this: {self._failure}", self._failure.frame

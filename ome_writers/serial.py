@@ -102,6 +102,9 @@ def settings_from(values: object) -> AcquisitionSettings:
         problems = [Problem(loc, "conflict", "is given more than once") for loc in _doubled(values)]
     except RecursionError:
         raise _fault("is nested too deeply") from None
+    if isinstance(values, Mapping):
+        # Editors look here for the schema of a JSON document (`ome-writers schema`).
+        values = {name: value for name, value in values.items() if name != "$schema"}
     built = build(AcquisitionSettings, values)
     if isinstance(built, Draft):
         problems += built.problems

@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif key in {"", "viewer.js"}:
             name = key or "index.html"
             kind = {"Content-Type": _TYPES[Path(name).suffix], "Content-Security-Policy": _POLICY}
-            self._send(HTTPStatus.OK, files("ome_writers").joinpath("page", name).read_bytes(), kind)
+            self._send(HTTPStatus.OK, files("ome_writers").joinpath("viewer", name).read_bytes(), kind)
         elif key in {"state.json", "page.json"}:
             self._json(key, parse_qs(asked.query))
         else:

@@ -14,11 +14,13 @@ from typing import Any, Literal
 from attrs import asdict, evolve, field, frozen
 
 from ome_writers import acquisition_rules, rules, units
+from ome_writers.beyond import Shown
 from ome_writers.bridge import Bridged
 from ome_writers.casts import (
     STANDARD_WELLS,
     DimensionType,
     as_dtype,
+    as_flag,
     as_number,
     as_path,
     as_tuple,
@@ -75,7 +77,7 @@ class Dimension(Bridged):
     """Size of an element, in `unit`: pixel size, distance of planes, time interval. 0 says that it is not known."""
     translation: float | None = field(default=None, converter=as_number)
     """Place of the first element, in `unit`."""
-    snake: bool = False
+    snake: bool = field(default=False, converter=as_flag)
     """Whether every second pass goes backwards (boustrophedon)."""
     fold: bool = False
     """Cameras only: whether they are channels, really, and stand side by side in the axis of channels."""
@@ -201,7 +203,7 @@ def by_ngff_rule(dims: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
 
 
 @frozen(kw_only=True)
-class AcquisitionSettings(Bridged):
+class AcquisitionSettings(Bridged, Shown):
     """What will be acquired, and how it shall be stored.
 
     May be made before everything is known: `dimensions`, `dtype` and `root_path` may be left out and given later with
@@ -245,7 +247,7 @@ class AcquisitionSettings(Bridged):
     storage_order: Literal["ome", "acquisition"] | tuple[str, ...] = field(default="ome", converter=as_tuple)
     """Order of the axes: the format's own, that of `dimensions`, or as listed."""
     plate: Plate | None = field(default=None, converter=_plate)
-    overwrite: bool = False
+    overwrite: bool = field(default=False, converter=as_flag)
     buffer_bytes: int = field(default=0, converter=as_whole)
     """Bytes of pixels that may wait in memory for a thread that writes them; 0: whoever brings a frame writes it."""
     omit: tuple[Omit, ...] = field(default=(), converter=_omit)

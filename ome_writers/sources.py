@@ -22,6 +22,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.datasets.tiff import is_tiff, metadata_file
 from ome_writers.datasets.zarr import read_node
 from ome_writers.omexml import BLANK_NAMESPACE
 
@@ -30,6 +31,8 @@ _PICTURES: Final = (".png", ".jpg", ".jpeg", ".jp2", ".bmp")
 _COLORS: Final = (3, 4)  # RGB, RGBA
 LETTERS: Final = {"time": "t", "channel": "c", "position": "p", "space": "z"}
 COLOR: Final = "colour"
+_SERIES: Final = {"T": "t", "C": "c", "Z": "z", "P": "p", "R": "p"}
+"""Letter that tifffile gives an axis -> ours."""
 _CACHE_BYTES: Final = 256 * 1024**2
 
 Frame = NDArray[Any]
@@ -111,14 +114,31 @@ def frames_from(path: str | Path, frame_shape: tuple[int, ...] | None = None) ->
     return frames
 
 
+def images_from(path: str | Path) -> list[Frames]:
+    """Open recorded images one by one: those of an OME-Zarr or a TIFF need not be of one kind.
+
+    Raises
+    ------
+    SourceError
+        If what is there cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir() and read_node(path) is not None:
+            return _zarr(path, None)
+        return _tiff(path) if path.suffix.lower() in _TIFF else [frames_from(path)]
+    except (NotADataset, OSError) as error:
+        raise SourceError(str(error)) from error
+
+
 def _open(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
     if path.is_dir() and read_node(path) is not None:
-        return _zarr(path, frame_shape)
+        return _joined(str(path), _zarr(path, frame_shape))
     if path.is_dir():
         return _folder(path, frame_shape)
     suffix = path.suffix.lower()
     if suffix in _TIFF:
-        return _tiff(path)
+        return _joined(str(path), _tiff(path))
     if suffix == ".npy":
         return _npy(path, frame_shape)
     if suffix in _PICTURES:
@@ -165,7 +185,7 @@ def _npy(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
         raise SourceError(f"{path}: cannot be read as .npy: {error}") from error
 
 
-def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
+def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> list[Frames]:
     import tensorstore as ts
 
     context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
@@ -181,7 +201,7 @@ def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
         named = all(axis.name != "?" for axis in image.axes)
         letters = [LETTERS.get(str(axis.type), axis.name) for axis in image.axes[:-2]] if named else None
         parts.append(_array(str(path), array, letters, frame_shape))
-    return _joined(str(path), parts)
+    return parts
 
 
 def _picture(path: Path) -> Frames:
@@ -194,16 +214,23 @@ def _picture(path: Path) -> Frames:
     return _stack(str(path), (), image.shape, image.dtype.name, lambda _: image)
 
 
-def _tiff(path: Path) -> Frames:
+def _tiff(path: Path) -> list[Frames]:
     import tifffile
 
     try:
         tif = tifffile.TiffFile(path)
-        blank = _blank_pages(tif.ome_metadata)
+        xml = tif.ome_metadata
+        if (other := metadata_file(path, xml)) is not None:
+            tif.close()
+            if is_tiff(other):
+                return _tiff(other)  # which calls itself by another name than this one: tifffile would mix them up
+            xml = other.read_text("utf-8")
+            tif = tifffile.TiffFile(path, omexml=xml)
+        blank = _blank_pages(xml)
         parts = [_series(path, tif, series, blank.get(number, ())) for number, series in enumerate(tif.series)]
     except tifffile.TiffFileError as error:
         raise SourceError(f"{path}: cannot be read as TIFF: {error}") from error
-    return _joined(str(path), parts)
+    return parts
 
 
 def _blank_pages(xml: str | None) -> dict[int, Container[int]]:
@@ -251,7 +278,8 @@ def _series(path: Path, tif: Any, series: Any, blank: Container[int]) -> Frames:
     lead = len(series.shape) - len(axes)
     sizes = dict(zip(axes, series.keyframe.shape, strict=True))
     image = [sizes[letter] for letter in "YXS" if letter in sizes]
-    letters = [letter.lower() if letter in "TCZP" else "?" for letter in series.axes[:lead]]
+    # R: "region", tifffile's word for the positions of Micro-Manager.
+    letters = [_SERIES.get(letter, "?") for letter in series.axes[:lead]]
     return _stack(
         str(path), tuple(zip(letters, series.shape, strict=False)), image, series.dtype.name, _Pages(tif, series, blank)
     )
@@ -265,7 +293,7 @@ def _folder(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
         files[0].suffix.lower() in _TIFF
         and len({name for image in read_dataset(files[0]).images for name in image.files}) > 1
     ):
-        return _tiff(files[0])  # one OME-TIFF in several files, of which each one names all
+        return _joined(str(path), _tiff(files[0]))  # one OME-TIFF in several files, of which each one names all
     opened = lru_cache(maxsize=1)(lambda number: _open(files[number], frame_shape))
     first = opened(0)
     each = len(first)

@@ -175,6 +175,9 @@ class Stream:
     def view(self, *, dynamic_shape: bool = True, strict: bool = False, camera: str | int | None = None) -> StreamView:
         """Return the acquisition as one array with its dimensions in order of acquisition, readable at any time.
 
+        While the run lasts, the writer `acquire-zarr` (its `capabilities.readable` is `"late"`) lets be seen what its
+        engine has put on the disk, whole chunks or shards; the frames of others read as the fill value until then.
+
         Parameters
         ----------
         dynamic_shape
@@ -335,7 +338,9 @@ class Stream:
 def close_after(run: Run, error: BaseException) -> None:
     """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
     try:
-        run.close(error)
+        outcome = run.close(error)
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"{outcome.root or 'what was written'}: {outcome.frames} frames are stored, and can be read")
     except Exception as further:  # noqa: BLE001 - the first error is the one to see
         if further is not error:
             error.add_note(f"and at closing: {further}")

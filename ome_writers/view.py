@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ome_writers.casts import as_path
 from ome_writers.cube import Cube, Rectangle, cube_of, pieces, reads, resolve
 from ome_writers.events import Events
 from ome_writers.run import Run
@@ -225,7 +226,7 @@ def open_view(path: str | os.PathLike[str], *, camera: str | int | None = None) 
     >>> view.dims, view.shape, view[1, 1, 0, :3].tolist()
     (('z', 't', 'y', 'x'), (3, 2, 8, 8), [192, 193, 194])
     """
-    cube, arrays = importlib.import_module("ome_writers.readers").reopened(os.fspath(path), camera)
+    cube, arrays = importlib.import_module("ome_writers.readers").reopened(as_path(path), camera)
     return StreamView(_even(cube), _Stored(cube, arrays), dynamic_shape=False, strict=False)
 
 

@@ -80,8 +80,8 @@ class Capabilities:
     """Whether the root may be a URL. If not, a path is all that it takes."""
     resizable: bool = True
     """Whether arrays can grow, as plans without end need."""
-    readable: bool = False
-    """Whether `read` works while the run lasts."""
+    readable: bool | Literal["late"] = False
+    """Whether `read` works while the run lasts; `"late"`: it sees of what was written only what is on the disk."""
     positioned: bool = False
     """Whether each frame goes to the place on disk that `place` names. Then `unit_for` says what the unit is; and where
     that is no frame, `ack` is `"block"`, and bytes may be in flight."""
@@ -344,7 +344,7 @@ WRITERS: Final[dict[str, Entry]] = {
 
 
 def writer_named(name: str) -> Writer:
-    """Make the writer of that name.
+    """Make the writer of that name, of this package or of another one (see `plugins.py`).
 
     Raises
     ------
@@ -353,9 +353,9 @@ def writer_named(name: str) -> Writer:
     """
     entry = WRITERS.get(name)
     if entry is None:
-        raise PlanError(
-            [Problem(("backend",), "unknown_writer", f"must be one of {', '.join(map(repr, WRITERS))}; got {name!r}")]
-        )
+        from ome_writers.plugins import plugin  # which needs the Protocol
+
+        return plugin(name)
     if not _installed(entry):
         hint = f"pip install 'ome-writers[{entry.extra}]'"
         message = f"{name} needs the library {entry.requires!r}, which is not installed: {hint}"
@@ -380,7 +380,7 @@ def choose_writer(plan: Plan) -> Writer:
     format_ = plan.settings.format
     if format_.backend != "auto":
         # As a word for a format, "memory" is another one for "scratch".
-        named = writer_named("scratch" if format_.name == "scratch" else format_.backend)
+        named = writer_named("scratch" if (format_.name, format_.backend) == ("scratch", "memory") else format_.backend)
         if missing := unmet(plan, named.capabilities):
             raise PlanError(missing)
         return named

@@ -13,14 +13,17 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from ome_writers import AcquisitionSettings, Plan, PlanError, SettingsError, compile
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.plan_file import plan_from_npz, plan_to_npz, table_to_npy
-from ome_writers.serial import dumps, loads, make_converter
+from ome_writers.schemas import schema
+from ome_writers.serial import dumps, loads, make_converter, parse
 from ome_writers.testing.strategies import names, settings
 
 FORMATS = st.sampled_from(["json", "toml", "yaml"])
+SCHEMA = Draft202012Validator(schema())
 SUFFIXES = st.sampled_from([".zarr", ""])
 ANY_FORMAT = (
     st.builds(OmeZarrFormat, backend=st.sampled_from(["auto", "direct", "zarr-python"]), suffix=SUFFIXES)
@@ -50,6 +53,10 @@ class TestSettingsSurviveARoundTrip:
     def test_of_unfinished_ones(self, path: str, how: Any, overwrite: bool, format_: str) -> None:  # noqa: FBT001 - drawn
         unfinished = AcquisitionSettings(root_path=path, format=how, overwrite=overwrite)
         assert loads(dumps(unfinished, format_), format_) == unfinished
+
+    @given(settings(), FORMATS)
+    def test_of_acquisitions_and_the_schema_lets_them_pass(self, settings: AcquisitionSettings, format_: str) -> None:
+        assert list(SCHEMA.iter_errors(parse(dumps(settings, format_), format_))) == []
 
     @given(settings())
     def test_of_their_parts(self, settings: AcquisitionSettings) -> None:

@@ -200,7 +200,7 @@ DIMENSION = [
     ({"name": "z", "scale": -1}, "invalid_value", "scale: must be greater than 0; got -1"),
     ({"name": "z", "scale": 10**400}, "invalid_value", "scale: must be finite; got a number of 1329 bits"),
     ({"name": "z", "translation": "here"}, "invalid_type", "translation: must be a number; got 'here'"),
-    ({"name": "z", "snake": 1}, "invalid_value", "snake: must be one of True, False; got 1"),
+    ({"name": "z", "snake": 2}, "invalid_value", "snake: must be one of True, False; got 2"),
     ({"name": "p", "count": 3, "tours": 3}, "invalid_type", "tours: must be a list of sizes; got 3"),
     ({"name": "p", "count": 3, "tours": [3, 0]}, "invalid_value", "tours.1: must be at least 1; got 0"),
     ({"name": "p", "count": 3, "tours": [2, 2]}, "conflict", "tours: must hold every position once; got 4, count is 3"),
@@ -471,13 +471,12 @@ def test_rules_of_what_is_ready_to_be_written(fields, kinds, texts):
 
 
 def test_a_missing_name_is_said_of_the_object_that_lacks_it():
-    # The constructors themselves ask for it in Python's own way.
     assert [str(problem) for problem in build(Position, {}).problems] == ["name: is required"]
     assert [str(problem) for problem in build(Plate, {}).problems] == [
         "row_names: is required",
         "column_names: is required",
     ]
-    with pytest.raises(TypeError):
+    with pytest.raises(SettingsError, match=r"^name: is required$"):
         Position()
 
 
@@ -489,7 +488,7 @@ def test_no_problem_hides_another():
             compression="gzip",
             compression_level=-1,
             storage_order="z",
-            overwrite=1,
+            overwrite=2,
             buffer_bytes=-1,
             plate={"row_names": ["A", "a"], "column_names": ["1", "?"]},
             format={"name": "tiff", "suffix": 1, "extra": 2},

@@ -727,4 +727,4 @@ def test_an_interrupted_command_says_so(ask: Any, monkeypatch: pytest.MonkeyPatc
 
     # A key cannot be pressed at the right moment.
     monkeypatch.setattr("ome_writers.cli.app.read_dataset", interrupted)
-    assert ask("info", "demo.ome.zarr") == (1, "", "interrupted; what had come is stored\n")
+    assert ask("info", "demo.ome.zarr") == (1, "", "interrupted\n")

@@ -304,11 +304,11 @@ def test_the_verdict_and_what_is_missing_stand_where_they_belong():
     assert version == made["0"].pop("version") == made["1"].pop("version")
     assert made[""] == {
         "dimensions": [
-            {"name": "t", "type": "time", "count": 4},
+            {"name": "t", "type": "time", "count": 4, "unit": "second"},
             {"name": "p", "type": "position", "count": 2, "coords": ["a", "b"]},
             {"name": "c", "type": "channel", "count": 2},
-            {"name": "y", "type": "space", "count": 8},
-            {"name": "x", "type": "space", "count": 6},
+            {"name": "y", "type": "space", "count": 8, "unit": "micrometer"},
+            {"name": "x", "type": "space", "count": 6, "unit": "micrometer"},
         ],
         "axes": ["t", "c", "y", "x"],
         "arrays": ["0/0", "1/0"],

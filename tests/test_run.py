@@ -321,7 +321,7 @@ class TestFailures:
         stream = ow.Stream(plan_of(), writer)
         with pytest.raises(ow.WriteError, match="disk gone"):
             stream.close()
-        assert writer.calls == ["open", "flush", "abort"]
+        assert writer.calls == ["open", "flush", "abort", "open", "abort"]
         assert stream.outcome is not None
         assert stream.outcome.verdict == "failed"
 

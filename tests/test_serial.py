@@ -566,9 +566,9 @@ class TestTamperedPlanFiles:
             "plan.json.ome_writers_plan: must be 1, the version that is understood; got 2"
         )
         assert refused(rebuilt(self.data, plan__json=b"{")).startswith("plan.json.settings: is no JSON: ")
-        assert refused(rebuilt(self.data, plan__json=self.settings(dtype="uint17", overwrite=1))) == (
+        assert refused(rebuilt(self.data, plan__json=self.settings(dtype="uint17", overwrite=2))) == (
             "plan.json.settings.dtype: must be the name of a numpy dtype, such as 'uint16'; got 'uint17'\n"
-            "plan.json.settings.overwrite: must be one of True, False; got 1"
+            "plan.json.settings.overwrite: must be one of True, False; got 2"
         )
         assert refused(rebuilt(self.data, plan__json=self.settings(dtype=""))) == (
             "plan.json.settings.dtype: is required: what are the pixels?"

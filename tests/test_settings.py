@@ -10,7 +10,8 @@ import pytest
 
 from ome_writers.errors import SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.items import Channel, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
 
 Y, X = Dimension(name="y", count=4), Dimension(name="x", count=4)

@@ -24,7 +24,7 @@ from ome_writers import exhibit
 from ome_writers.serve import Server
 
 HOUSE = Path(ow.__file__).parent
-SOURCES = HOUSE / "page" / "source"
+SOURCES = HOUSE / "viewer" / "source"
 SIDE = 64
 RED, GREEN, YELLOW, BLACK = (255, 0, 0), (0, 255, 0), (255, 255, 0), (0, 0, 0)
 OPTIONS = """
@@ -225,12 +225,14 @@ def test_the_bundle_was_made_from_the_sources_beside_it() -> None:
     sources = hashlib.sha256()
     for name in ("build.mjs", "package-lock.json", "package.json", "page.jsx"):
         sources.update((SOURCES / name).read_text("utf-8").encode())
-    first = (HOUSE / "page" / "viewer.js").read_text("utf-8").partition("\n")[0]
-    assert f"made from {sources.hexdigest()} by source/build.mjs" in first, "cd ome_writers/page/source && npm ci && npm run build"
+    first = (HOUSE / "viewer" / "viewer.js").read_text("utf-8").partition("\n")[0]
+    assert f"made from {sources.hexdigest()} by source/build.mjs" in first, (
+        "cd ome_writers/viewer/source && npm ci && npm run build"
+    )
 
 
 def test_the_bundle_tells_what_it_consists_of() -> None:
-    said = (HOUSE / "page" / "viewer.licences.txt").read_text("utf-8")
+    said = (HOUSE / "viewer" / "viewer.licences.txt").read_text("utf-8")
     for name in ("@vivjs/viewers 0.21.0: MIT", "react 18.3.1: MIT", "geotiff 2.1.3: MIT", "zarrita "):
         assert name in said
-    assert (HOUSE / "page" / "viewer.js").stat().st_size < 5 << 20
+    assert (HOUSE / "viewer" / "viewer.js").stat().st_size < 5 << 20

@@ -22,11 +22,14 @@ from ome_writers.cli.arrange import arrange
 from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
+from ome_writers.cli.init import init, schema
 from ome_writers.cli.prepare import finish, prepare, redirected
+from ome_writers.cli.trust import convert, validate
 from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
-from ome_writers.errors import FrameError, PlanError, PlanExhausted, SettingsError, WriteError
+from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.files import load
+from ome_writers.overview import frame_bytes
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.recorded import arranged
 from ome_writers.shell import write as write_frames
@@ -49,6 +52,7 @@ _EXTRAS = {
     "yaml": "cli",
     "matplotlib": "plot",
     "PIL": "plot",
+    "ndstorage": "ndtiff",
 }
 """Library -> the extra of this package that installs it."""
 
@@ -171,10 +175,10 @@ def check(settings: Path, /) -> int:
 
 
 @app.command(sort_key=4)
-def plan(settings: Path, /, *, rows: Count = 10) -> None:
+def plan(settings: Path, /, *, rows: Count = 10, plot: Path | None = None) -> None:
     """Show what a settings file would write: frames, arrays, files, bytes, memory, and the first rows of the plan.
 
-    Example: `ome-writers plan cells.toml --rows 20`
+    Example: `ome-writers plan cells.toml --plot plan.png`
 
     Parameters
     ----------
@@ -182,9 +186,20 @@ def plan(settings: Path, /, *, rows: Count = 10) -> None:
         A .json, .toml or .yaml file.
     rows
         How many rows of the plan to show.
+    plot
+        A .png, .svg or .pdf to draw it in: what comes when, open blocks, memory, and the way of the stage.
     """
     compiled = compile(load(settings))
     out.print(show.plan_view(compiled, choose_writer(compiled), rows))
+    if plot is not None:
+        from ome_writers.drawing import plot as drawn
+
+        kinds = (".png", ".svg", ".pdf")
+        if plot.suffix.lower() not in kinds:
+            message = f"must end with {', '.join(kinds)}; got {str(plot)!r}"
+            raise PlanError([Problem(("plot",), "invalid_value", message)])
+        drawn(compiled).savefig(plot, dpi=120)
+        show.say(out, f"\n{plot}: the plan, drawn")
 
 
 @app.command(sort_key=5)
@@ -206,9 +221,13 @@ def info(path: Path, /, *, every: Annotated[bool, Parameter("--all", negative=()
 app.command(watch, sort_key=6)
 app.command(view, sort_key=6)
 app.command(preview, sort_key=6)
-app.command(bench, sort_key=7)
-app.command(prepare, sort_key=8)
-app.command(finish, sort_key=9)
+app.command(validate, sort_key=7)
+app.command(convert, sort_key=7)
+app.command(bench, sort_key=8)
+app.command(prepare, sort_key=9)
+app.command(finish, sort_key=10)
+app.command(init, sort_key=0)
+app.command(schema, sort_key=11)
 app.command(arrange, sort_key=10)
 
 
@@ -245,7 +264,7 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
 
     outcome = write_frames(plan, timed(), backend, progress=out.is_terminal if progress is None else progress)
     seconds = time.perf_counter() - start
-    pixels = outcome.frames * show.frame_bytes(plan)
+    pixels = outcome.frames * frame_bytes(plan)
     rate = f"{outcome.frames / seconds:.0f} frames/s, {size(pixels / seconds)}/s"
     show.say(
         out,
@@ -271,6 +290,6 @@ def run(arguments: Sequence[str]) -> int:
         )
     except READABLE as error:
         show.say(err, "\n".join([str(error), *getattr(error, "__notes__", ())]))
-    except KeyboardInterrupt:
-        show.say(err, "interrupted; what had come is stored")
+    except KeyboardInterrupt as error:
+        show.say(err, "\n".join(["interrupted", *getattr(error, "__notes__", ())]))
     return 1

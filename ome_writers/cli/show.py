@@ -6,26 +6,25 @@ Names and paths come from users and files, so they are `Text`, never markup.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ome_writers.assembly import peak_bytes
 from ome_writers.datasets import Axis, Dataset, Image
 from ome_writers.datasets.zarr import read_node
+from ome_writers.display import overview_of
 from ome_writers.documents import document_bytes
 from ome_writers.errors import Problem
-from ome_writers.layout import ArraySpec
 from ome_writers.moves import cost
+from ome_writers.overview import Overview, sizes
+from ome_writers.page import files_said, memory_said
 from ome_writers.plan import Plan
 from ome_writers.sights import size
-from ome_writers.writer import Writer, peak_bytes_for, unit_for
+from ome_writers.writer import Writer
 
 _MANY: Final = 12
 """More images, arrays or files than these are summed up."""
@@ -41,23 +40,6 @@ _SYMBOLS: Final = {
 }
 
 
-def sizes(shape: Sequence[int | None]) -> str:
-    """Return a shape for people.
-
-    Examples
-    --------
-    >>> sizes((None, 2, 512, 512))
-    '∞ × 2 × 512 × 512'
-    """
-    return " × ".join("∞" if length is None else str(length) for length in shape)
-
-
-def frame_bytes(plan: Plan) -> int:
-    """Return the size of a frame in memory."""
-    spec = plan.layout.arrays[0]
-    return prod(length or 1 for length in spec.shape[-2:]) * np.dtype(spec.dtype).itemsize
-
-
 def problems(found: Iterable[Problem], name: str) -> Text:
     """Show every problem in a line of its own, with its path."""
     listed = list(found)
@@ -70,49 +52,38 @@ def problems(found: Iterable[Problem], name: str) -> Text:
 
 def plan_view(plan: Plan, writer: Writer, rows: int) -> RenderableType:
     """Show what would be written, and the first rows of the plan."""
-    return Group(_summary(plan, writer), _arrays(plan), _moves(plan), _rows(plan, rows))
+    found = overview_of(plan, writer)
+    return Group(_summary(found), _concerns(found), _arrays(plan), _moves(plan), _rows(plan, rows))
 
 
-def _summary(plan: Plan, writer: Writer) -> Table:
+def _summary(found: Overview) -> Table:
+    plan = found.plan
     settings, frames = plan.settings, plan.frames
     table = _grid()
     loops = ", ".join(f"{dim.name} {'∞' if dim.count is None else dim.count}" for dim in settings.dimensions[:-2])
     table.add_row("acquired", f"{loops or 'one frame'} (slowest first)")
     table.add_row("frames", "without end" if frames is None else str(frames))
-    each = frame_bytes(plan)
     table.add_row(
-        "a frame", f"{sizes([dim.count for dim in settings.frame_dimensions])} {settings.dtype}, {size(each)}"
+        "a frame",
+        f"{sizes([dim.count for dim in settings.frame_dimensions])} {settings.dtype}, {size(found.frame_bytes)}",
     )
     codec = plan.layout.arrays[0].codec
-    amount = "without end" if frames is None else size(frames * each)
+    amount = "without end" if found.pixel_bytes is None else size(found.pixel_bytes)
     table.add_row("pixels", amount + (f" before compression ({codec.name})" if codec else ""))
-    table.add_row("files", _files(plan))
+    table.add_row("files", files_said(found))
     if settings.format.name == "ome-tiff" and (metadata := document_bytes(plan)) > _MUCH:
         table.add_row("metadata", f"about {size(metadata)} of OME-XML in all files together")
-    capabilities = writer.capabilities
-    unit = unit_for(plan, capabilities)
-    table.add_row("writer", f"{capabilities.name}, a {unit} at a time")
-    most, buffers = peak_bytes_for(plan, capabilities), peak_bytes(plan, unit)
-    table.add_row("memory", f"at most {size(most)} ({size(buffers)} to put blocks together)")
+    table.add_row("writer", f"{found.writer}, a {found.unit} at a time")
+    table.add_row("memory", memory_said(found))
     table.add_row("goes to", settings.output_path or "memory")
     return table
 
 
-def _files(plan: Plan) -> str:
-    layout = plan.layout
-    if layout.zarr_format is None:
-        return str(len(layout.files)) if plan.settings.format.name == "ome-tiff" else "none"
-    if plan.frames is None:
-        return "without end"
-    pixels = sum(_blocks(spec) for spec in layout.arrays)
-    documents = len(layout.groups) + len(layout.arrays)
-    return f"{pixels + documents} ({pixels} with pixels, {documents} with metadata)"
-
-
-def _blocks(spec: ArraySpec) -> int:
-    """Return the number of shards, or else chunks, in a bounded array: each is a file."""
-    blocks = spec.shard_shape or spec.chunk_shape
-    return prod(-(-(length or 1) // block) for length, block in zip(spec.shape, blocks, strict=True))
+def _concerns(found: Overview) -> Text:
+    text = Text()
+    for concern in found.concerns:
+        text.append(f"\n! {concern.about}: ", style="bold yellow").append(concern.reason)
+    return text
 
 
 def _arrays(plan: Plan) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from ome_writers import units
@@ -41,7 +41,7 @@ def read_tiff(path: Path, file: Path) -> Dataset:
 
     try:
         with tifffile.TiffFile(file) as tif:
-            if xml := _ome_xml(file, tif.ome_metadata):
+            if xml := ome_xml(file, tif.ome_metadata):
                 return _ome_tiff(path, xml)
             images = tuple(_series(file, number, series) for number, series in enumerate(tif.series))
     except (tifffile.TiffFileError, OSError) as error:
@@ -62,19 +62,41 @@ def _series(file: Path, number: int, series: Any) -> Image:
     )
 
 
-def _ome_xml(file: Path, xml: str | None) -> str | None:
-    """Return the OME-XML that describes the pixels of `file`, which may stand in another file."""
+def metadata_file(file: Path, xml: str | None) -> Path | None:
+    """Return the other file that describes the pixels of `file`, if its own OME-XML says that there is one.
+
+    Raises
+    ------
+    NotADataset
+        If it is not there.
+    """
     if not (xml and (elsewhere := _BINARY_ONLY.search(xml))):
-        return xml
+        return None
     other = file.parent / elsewhere[1]
     if not other.is_file():
+        # An absolute name goes astray when the set is moved; most likely it is here.
+        other = file.parent / PureWindowsPath(elsewhere[1]).name
+    if not other.is_file():
         raise NotADataset(f"{file}: its metadata should stand in {elsewhere[1]!r}, which is missing")
-    if not other.name.lower().endswith((".tif", ".tiff")):
+    return other
+
+
+def ome_xml(file: Path, xml: str | None) -> str | None:
+    """Return the OME-XML that describes the pixels of `file`, which may stand in another file."""
+    other = metadata_file(file, xml)
+    if other is None:
+        return xml
+    if not is_tiff(other):
         return other.read_text("utf-8")
     import tifffile
 
     with tifffile.TiffFile(other) as tif:
         return tif.ome_metadata
+
+
+def is_tiff(file: Path) -> bool:
+    """Return whether a file is TIFF, by its name."""
+    return file.suffix.lower() in (".tif", ".tiff")
 
 
 def _ome_tiff(path: Path, xml: str) -> Dataset:

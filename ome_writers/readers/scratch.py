@@ -101,7 +101,7 @@ def frame_metadata(folder: Path) -> list[Record]:
     >>> with create_stream(settings) as stream:
     ...     stream.append(np.ones((8, 8), "uint8"), frame_metadata={"exposure_time": 0.01})
     >>> frame_metadata(Path("cells"))
-    [{'exposure_time': 0.01, 'frame': 0, 'array': 0, 'storage_index': [0]}]
+    [{'frame': 0, 'array': 0, 'storage_index': [0], 'exposure_time': 0.01}]
     """
     said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
     # Until the run has ended the manifest has none; that of 0.3 never has any.

@@ -127,8 +127,8 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
     """Return where the frames of each image lie; costs the frames that came."""
     came = np.ones(outcome.cursor, bool)
     came[outcome.missing] = False
-    rows = plan.rows(0, outcome.cursor)
-    shapes = plan.shapes(outcome.cursor)
+    came = came[: outcome.told]
+    rows, shapes = plan.rows(0, outcome.told), plan.shapes(outcome.told)
     page = _placed(plan, rows, shapes) if outcome.placed else paging(plan, rows, shapes).numbers
     files: dict[str, int] = {}
     found = []

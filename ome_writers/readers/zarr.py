@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,10 @@ from ome_writers.run import Run
 
 _MOST_HANDLES: Final = 64
 """Arrays that are held open at once."""
+_NEEDS: Final = (
+    "reading OME-Zarr needs the library 'tensorstore' or 'zarr', and neither is installed: "
+    "pip install 'ome-writers[tensorstore]'"
+)
 
 
 class ZarrArrays:
@@ -37,7 +42,7 @@ class ZarrArrays:
         if array not in self._handles:
             if len(self._handles) >= _MOST_HANDLES:
                 del self._handles[next(iter(self._handles))]
-            self._handles[array] = _opened(self._root, self._paths[array])
+            self._handles[array] = opened_array(self._root, self._paths[array])
         return self._handles[array]
 
 
@@ -46,20 +51,46 @@ def of_run(run: Run) -> ZarrArrays:
     return ZarrArrays(run.root, [spec.path for spec in run.plan.layout.arrays])
 
 
-def _opened(root: str, path: str) -> Any:
+def opened_array(root: str, path: str) -> Any:
+    """Return an array of format 2 or 3, of which parts can be read by index.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be opened, or no library is installed that could.
+    """
     if importlib.util.find_spec("tensorstore") is not None:
         import tensorstore as ts
 
         version = "zarr3" if is_url(root) or Path(root, path, "zarr.json").exists() else "zarr"
-        return ts.open({"driver": version, "kvstore": f"{_place(root)}{path}/"}, open=True, read=True).result()
+        place = f"{_place(root)}{path}/" if path else _place(root)
+        return ts.open({"driver": version, "kvstore": place}, open=True, read=True).result()
     if importlib.util.find_spec("zarr") is not None:
         import zarr
 
         return zarr.open_array(f"{root}/{path}", mode="r")
-    raise ValueError(
-        "reading OME-Zarr needs the library 'tensorstore' or 'zarr', and neither is installed: "
-        "pip install 'ome-writers[tensorstore]'"
-    )
+    raise ValueError(_NEEDS)
+
+
+def opened_as(folder: Path, path: str, body: Mapping[str, Any]) -> Any:
+    """Return an array that is what `body`, its `zarr.json`, says, whatever stands on the disk by now.
+
+    Raises
+    ------
+    ValueError
+        If no library is there that reads it.
+    """
+    if importlib.util.find_spec("tensorstore") is not None:
+        import tensorstore as ts
+
+        told = {"driver": "zarr3", "kvstore": f"{_place(str(folder))}{path}/", "metadata": dict(body)}
+        return ts.open(told, open=True, read=True, assume_metadata=True).result()
+    if importlib.util.find_spec("zarr") is not None:
+        from zarr import Array
+        from zarr.storage import LocalStore, StorePath
+
+        return Array.from_dict(StorePath(LocalStore(folder, read_only=True), path), dict(body))
+    raise ValueError(_NEEDS)
 
 
 def _place(root: str) -> str:

@@ -6,7 +6,9 @@
    array says so; that is the one thing that differs from what other writers leave.
 3. It writes a `zarr.json` of its own for every array, as chunks are completed, and for every group when it ends. All
    are replaced by ours after that.
-4. Frames wait in the engine, and no call makes it store them but the one that ends it. When a disk fails, that call
+4. Nothing can be had back from it. What it has put on the disk by now is read there, shard by shard; of those that it
+   still writes, nothing is seen.
+5. Frames wait in the engine, and no call makes it store them but the one that ends it. When a disk fails, that call
    tries every chunk again and again, or never returns. So a thread makes it, and there is an end to waiting for it.
 """
 
@@ -34,7 +36,7 @@ from ome_writers.plan import Plan
 from ome_writers.records import JSON
 from ome_writers.writer import Block, Capabilities, Documents, Selection, nesting
 from ome_writers.writers.files import replace_file, stands, sync_tree
-from ome_writers.writers.shardfiles import lost_frames, remove_torn
+from ome_writers.writers.shardfiles import lost_frames, read_whole, remove_torn
 from ome_writers.writers.zarrtree import Shape, array_key, document_file
 from ome_writers.zarrjson import array_json, encode_json
 
@@ -50,6 +52,8 @@ _DTYPES: Final = (
     *("uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64"),
 )
+_NO_EDGE: Final = 2**40
+"""Longer than any axis."""
 
 
 class AcquireZarrWriter:
@@ -76,6 +80,7 @@ class AcquireZarrWriter:
         in_flight_bytes=256 * 2**20,
         append_only=True,
         urls=False,
+        readable="late",
     )
 
     def __init__(self, *, threads: int | None = None, patience: float = 60) -> None:
@@ -187,8 +192,11 @@ class AcquireZarrWriter:
         return self._lost
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
-        """Raise: this writer cannot read."""
-        raise NotImplementedError("what acquire-zarr has taken can be read when it has ended, with any reader of Zarr")
+        """Return the pixels of those shards that the engine has put on the disk, the fill value for all others."""
+        spec = self._specs[array]
+        # What goes on without end may be announced to be longer than it is here.
+        shape = [size or _NO_EDGE for size in spec.shape]
+        return read_whole(self._folder, spec, self._bodies[array] | {"shape": shape}, selection)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,7 +2,8 @@
 
 1. The memory of the ring is taken, and touched, before the first frame; it is cut into slots of one block each.
 2. `write` copies a block to the slot that was used last, whose memory is still near the processor, and puts it in line.
-3. A thread hands what stands in line to the writer, several blocks at a time where they wait.
+3. A thread hands what stands in line to the writer; several blocks at a time where they wait and are frames that may
+   be written again. If that fails, they are handed over one by one, so that it is known which of them are stored.
 4. Everything else happens in its turn: it waits until all that was put in line before is through.
 """
 
@@ -120,7 +121,8 @@ class BufferedWriter:
 
     def resize(self, array: int, shape: tuple[int, ...], /) -> None:
         """Have an array resized before the next block is stored."""
-        if self.ring is None:
+        if self.ring is None or self.ring.told:
+            # After a failure nothing is in line, and arrays are cut to what came.
             self.inner.resize(array, shape)
         else:
             self.ring.check()
@@ -186,11 +188,13 @@ class BufferedWriter:
     def _begin(self, plan: Plan) -> _Ring | None:
         """Take the memory, if any blocks fit into it, and start the thread."""
         self._lost.clear()
-        sizes = _sizes(plan, unit_for(plan, self.inner.capabilities))
+        unit = unit_for(plan, self.inner.capabilities)
+        sizes = _sizes(plan, unit)
         fitting = [size for size in sizes if size <= self.limit]
         if not fitting:
             return None
-        ring = self.ring = _Ring(self.inner, max(fitting), self.limit, plan.layout.arrays, self._lost)
+        again = unit == "frame" and self.inner.capabilities.order == "any"
+        ring = self.ring = _Ring(self.inner, max(fitting), self.limit, plan.layout.arrays, self._lost, again=again)
         # Not `self`: as long as the thread ran, it would never be collected.
         self._forgotten = weakref.finalize(self, _close_forgotten, ring)
         ring.thread.start()
@@ -229,14 +233,16 @@ class _Ring:
     been rung, and whoever waits for it looks again.
     """
 
-    def __init__(self, inner: Writer, size: int, limit: int, specs: Sequence[ArraySpec], lost: list[int]) -> None:
+    def __init__(  # noqa: PLR0913 - what a ring is made of
+        self, inner: Writer, size: int, limit: int, specs: Sequence[ArraySpec], lost: list[int], *, again: bool
+    ) -> None:
         self.inner, self.specs, self.lost = inner, specs, lost
         self.note: Callable[..., None] = getattr(inner, "note", _nothing_to_say)
         self.stride = -(-size // _ALIGNED) * _ALIGNED
         self.count = min(max(1, limit // self.stride), _MOST)
         self.memory = np.empty(self.count * self.stride, np.uint8)
         self.memory.fill(0)  # Pages that are only reserved would be made one by one, in the middle of `write`.
-        self.together = max(1, min(self.count // 2, _TOGETHER // self.stride))
+        self.together = max(1, min(self.count // 2, _TOGETHER // self.stride)) if again else 1
         """Blocks that are handed over at once, at most."""
         self.free = list(range(self.count))
         self.line: deque[_Waiting] = deque()
@@ -328,20 +334,32 @@ class _Ring:
             if line[number].resizes:
                 break
             batch.append(line[number])
-        stored = False
+        stored = 0
         if self.fault is None and not self.dropping:
             try:
                 self._store(batch)
-                stored = True
+                stored = len(batch)
             except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
-                self.fault = error if isinstance(error, WriteError) else self._named(error, batch)
-        if not stored:
-            self.lost += [frame for waiting in batch for frame in waiting.block.frames]
+                stored, fault = self._one_by_one(batch, error)
+                if fault is not None:
+                    self.fault = fault if isinstance(fault, WriteError) else self._named(fault, batch[stored].block)
+        self.lost += [frame for waiting in batch[stored:] for frame in waiting.block.frames]
         for waiting in batch:
             # In this order: where nothing is in line, every slot is free.
             self.free.append(waiting.slot)
             line.popleft()
         _ring_bell(self.room)
+
+    def _one_by_one(self, batch: Sequence[_Waiting], error: BaseException) -> tuple[int, BaseException | None]:
+        """Return how many blocks can be stored, of those that together cannot, and why the next one cannot."""
+        if len(batch) == 1:
+            return 0, error
+        for stored, waiting in enumerate(batch):
+            try:
+                self._store([waiting])
+            except BaseException as fault:  # noqa: BLE001 - raised in the thread of the caller
+                return stored, fault
+        return len(batch), None
 
     def _store(self, batch: Sequence[_Waiting]) -> None:
         for call in batch[0].resizes:
@@ -351,9 +369,8 @@ class _Ring:
             for call in waiting.notes:
                 self.note(*call)
 
-    def _named(self, error: BaseException, batch: Sequence[_Waiting]) -> WriteError:
-        block, spec = batch[0].block, self.specs[batch[0].block.array]
-        frames = [frame for waiting in batch for frame in waiting.block.frames]
+    def _named(self, error: BaseException, block: Block) -> WriteError:
+        frames, spec = block.frames, self.specs[block.array]
         what = f"frame {frames[0]}" if len(frames) == 1 else f"frames {frames[0]} to {frames[-1]}"
         place = " ".join(f"{name}={index}" for name, index in zip(spec.dimension_names, block.start, strict=False))
         where = f"{what if frames else 'a block'} ({f'array {spec.path!r} {place}'.strip()})"

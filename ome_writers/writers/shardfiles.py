@@ -1,4 +1,4 @@
-"""Given the folder of a dataset whose disk has failed, this answers: which shards are whole, which frames are lost?
+"""Given the folder of a dataset that is being written, or whose disk has failed: which shards are whole, what is lost?
 
 A shard is whole if its index (at its end, with a checksum, zarr v3's `sharding_indexed`) can be read and what it names
 lies within the file. What is not whole goes: with it readers would fail on the whole array, without it they find the
@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ome_writers.checksum import crc32c
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
-from ome_writers.writers.zarrtree import Shape, cells, grid
+from ome_writers.readers.zarr import opened_as
+from ome_writers.writer import Selection
+from ome_writers.writers.zarrtree import Shape, cells, grid, ranges
 
 _STRETCH: Final = 65_536
 """Rows of a plan that are looked at together."""
@@ -75,6 +78,25 @@ def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int)
             }
             lost += [frame for frame, place in zip(mine["frame"].tolist(), places, strict=True) if place in gone]
     return lost
+
+
+def read_whole(folder: Path, spec: ArraySpec, body: Mapping[str, Any], selection: Selection) -> NDArray[Any]:
+    """Return those frames of an array that lie in whole shards, and the fill value for all others.
+
+    `body` is the `zarr.json` of the array, whatever stands on the disk by now.
+    """
+    where = ranges(selection, tuple(body["shape"]))
+    spans = [(part.start, part.stop) if isinstance(part, slice) else (part, part + 1) for part in where]
+    out = np.full([stop - start for start, stop in spans], spec.fill_value, spec.dtype)
+    array = opened_as(folder, spec.path, body)
+    steps, chunks = grid(spec)[:-2], _chunks(spec)
+    for place in product(*(range(a // step, -(-b // step)) for (a, b), step in zip(spans, steps, strict=False))):
+        if all(is_whole(path, chunks) for path in _files(folder, spec, place)):
+            edges = zip(place, steps, spans, strict=False)
+            part = [*((max(at * step, a), min((at + 1) * step, b)) for at, step, (a, b) in edges), *spans[-2:]]
+            target = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(part, spans, strict=True))
+            out[target] = array[tuple(slice(a, b) for a, b in part)]
+    return out[tuple(slice(None) if isinstance(one, slice) else 0 for one in where)]
 
 
 def _chunks(spec: ArraySpec) -> int:

@@ -205,6 +205,8 @@ class TensorStoreWriter:
                 "driver": "zarr3",
                 "kvstore": (self._store / f"{spec.path}/").spec().to_json(),
                 "metadata": array_json(spec, (_NO_EDGE,) * len(spec.shape)),
+                # Black frames are stored too, so that a chunk that is not there is known to be lost.
+                "store_data_equal_to_fill_value": True,
             }
             handle = ts.open(description, open=True, assume_metadata=True, context=self._context).result()
             self._handles[array] = handle

@@ -227,13 +227,22 @@ class TiffWriter:
             self._unsynced.clear()
 
     def _take(self, documents: Documents, *, place: bool = True) -> None:
-        """Write those documents that have a place by now; the others wait for the first page of their file."""
+        """Write those documents that have a place by now; the others wait for the first page of their file.
+
+        Where one finds no room, others may.
+        """
         self._documents, self._comments = documents, {}
+        failure: OSError | None = None
         for number, document in enumerate(documents):
             if document.kind == "comment":
                 self._comments[document.path] = number
             if place:
-                self._place(document)
+                try:
+                    self._place(document)
+                except OSError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _place(self, document: Document) -> None:
         if document.kind == "xml":
@@ -246,17 +255,18 @@ class TiffWriter:
             file.pages.set_comment(document.body.encode())
 
     def close(self, documents: Documents, /) -> None:
-        """Replace the documents. Files get the blank pages that they need, and one without any page, to be a TIFF."""
+        """Replace the documents. Files get the blank pages that they need, and one without any page, to be a TIFF.
+
+        If there is no room for these, the documents, which name them, stay as they were.
+        """
         try:
             self._take(documents, place=False)
-            try:
-                wanted = {document.path: document.blank_pages for document in documents if document.kind == "comment"}
-                for array, spec in enumerate(self._specs):
-                    empty = not self._files[spec.path].has_pages
-                    for _ in range(max(wanted.pop(spec.path, 0), empty)):
-                        self._append(array, self._blank(array))
-            finally:
-                self._take(documents)
+            wanted = {document.path: document.blank_pages for document in documents if document.kind == "comment"}
+            for array, spec in enumerate(self._specs):
+                empty = not self._files[spec.path].has_pages
+                for _ in range(max(wanted.pop(spec.path, 0), empty)):
+                    self._append(array, self._blank(array))
+            self._take(documents)
         finally:
             self.abort()
 

@@ -192,7 +192,8 @@ class ZarrWriter:
             described: Any = array_json(spec, (_NO_EDGE,) * len(spec.shape))
             metadata = ArrayV3Metadata.from_dict(described)
             place = StorePath(self._store, spec.path)
-            core = zarr.AsyncArray(metadata, place, {"order": "C", "write_empty_chunks": False})
+            # Black frames are stored too, so that a chunk that is not there is known to be lost.
+            core = zarr.AsyncArray(metadata, place, {"order": "C", "write_empty_chunks": True})
             # zarr has no argument for it: it makes the pipeline that its configuration names.
             object.__setattr__(core, "codec_pipeline", self._pipeline(metadata, self._store))
             array = self._arrays[number] = zarr.Array(core)

@@ -251,7 +251,6 @@ def test_an_error_in_the_thread_is_raised_by_the_next_call_and_names_its_frame()
     for call in (
         writer.flush,
         lambda: writer.read(0, (0,)),
-        lambda: writer.resize(0, (1, 8, 8)),
         lambda: writer.write([block(4)]),
     ):
         with pytest.raises(ow.WriteError, match=r"^frame 2 "):
@@ -269,9 +268,29 @@ def test_after_an_error_nothing_more_is_handed_on_and_all_that_is_lost_is_known(
     held.come.wait()
     writer.write([block(t) for t in range(1, 7)])
     held.go.set()
-    with pytest.raises(ow.WriteError, match=r"^frames 1 to 4 \(array '0' t=1\)") as caught:
+    with pytest.raises(ow.WriteError, match=r"^frame 1 \(array '0' t=1\)") as caught:
         writer.flush()
-    assert (caught.value.frame, inner.writes, writer.lost) == (1, 2, [1, 2, 3, 4, 5, 6])
+    # Frames 1 to 4 were handed over together, and then the first of them alone.
+    assert (caught.value.frame, inner.writes, writer.lost) == (1, 3, [1, 2, 3, 4, 5, 6])
+    writer.abort()
+
+
+def test_of_frames_that_are_handed_over_together_those_that_fit_are_stored() -> None:
+    class Small(Held):
+        def write(self, blocks: Sequence[ow.Block], /) -> None:
+            if sum(len(call) for call in self.calls) + len(blocks) > 3:
+                raise OSError("full")
+            super().write(blocks)
+
+    inner = Small()
+    writer = opened(inner, slots=8)
+    writer.write([block(0)])
+    inner.come.wait()
+    writer.write([block(t) for t in range(1, 7)])
+    inner.go.set()
+    with pytest.raises(ow.WriteError, match=r"^frame 3 \(array '0' t=3\): OSError: full"):
+        writer.flush()
+    assert (inner.calls, writer.lost) == ([[0], [1], [2]], [3, 4, 5, 6])
     writer.abort()
 
 

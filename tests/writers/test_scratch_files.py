@@ -54,7 +54,7 @@ class TestFrameMetadata:
             assert json.loads(line) == said | {"delta_t": frame / 2, "who": "Ähm\n", "frame": "theirs"}
             assert len(frame_metadata(root)) == frame + 1
         writer.abort()
-        assert [(one["frame"], one["array"], one["storage_index"]) for one in frame_metadata(root)] == [
+        assert [(one["_frame"], one["array"], one["storage_index"]) for one in frame_metadata(root)] == [
             (0, 0, [0]),
             (1, 1, [0]),
             (2, 0, [1]),

@@ -1,0 +1,98 @@
+"""What comes with frames is kept as it came, whatever its keys are called; what nobody knows of a plane is not said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+import ome_writers as ow
+from ome_writers.manifest import noted, read_notes
+from ome_writers.readers.scratch import frame_metadata
+
+TAKEN: Any = {"frame": "bright", "array": [1], "storage_index": "7", "_frame": 2.5, "_pos": None, "_idx": "here"}
+"""Metadata that has all the names which a place has in some document."""
+
+
+def acquired(root: Path, format_name: str) -> None:
+    dims = ow.dims_from_standard_axes({"p": 2, "t": 2, "y": 4, "x": 4})
+    settings = ow.AcquisitionSettings(root_path=str(root), dtype="uint8", dimensions=dims, format=format_name)
+    with ow.create_stream(settings) as stream:
+        for _ in range(3):
+            stream.append(np.ones((4, 4), "uint8"), frame_metadata=TAKEN)
+
+
+def test_scratch_keeps_every_key(tmp_path: Path) -> None:
+    acquired(tmp_path / "run", "scratch")
+    said = frame_metadata(tmp_path / "run")
+    assert [{key: one[key] for key in TAKEN} for one in said] == [TAKEN] * 3
+    assert [(one["__frame"], one["_array"], one["_storage_index"]) for one in said] == [
+        (0, 0, [0]),
+        (1, 0, [1]),
+        (2, 1, [0]),
+    ]
+    lines = (tmp_path / "run" / "frame_metadata.jsonl").read_bytes()
+    assert read_notes(lines) == said
+    assert [{key: json.loads(line)[key] for key in TAKEN} for line in lines.splitlines()] == [TAKEN] * 3
+
+
+def test_a_place_without_a_number_is_read_as_ome_writers_0_3_wrote_it() -> None:
+    assert read_notes(b'{"_pos":1,"_idx":[2],"a":"x","_idx_":3}\n') == [
+        {"array": 1, "storage_index": [2], "a": "x", "_idx_": 3}
+    ]
+    assert read_notes(noted(5, 1, (2,), {})) == [{"frame": 5, "array": 1, "storage_index": [2]}]
+    assert read_notes(noted(5, 1, (2,), {"_pos": 9})) == [{"frame": 5, "array": 1, "storage_index": [2], "_pos": 9}]
+
+
+def test_zarr_keeps_every_key(tmp_path: Path) -> None:
+    acquired(tmp_path / "run.ome.zarr", "direct")
+    for group, indices in (("0", [[0], [1]]), ("1", [[0]])):
+        attributes = json.loads((tmp_path / "run.ome.zarr" / group / "zarr.json").read_bytes())["attributes"]
+        said = attributes["ome_writers"]["frame_metadata"]
+        assert [{key: one[key] for key in TAKEN} for one in said] == [TAKEN] * len(indices)
+        assert [one["_storage_index"] for one in said] == indices
+
+
+# ── planes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("z", "depths"),
+    [
+        # Planes of unknown distance: only the first is known to be where the stage is.
+        ({}, [50.0, None, None]),
+        ({"translation": 3.0}, [53.0, None, None]),
+        ({"scale": 0.5}, [50.0, 50.5, 51.0]),
+        ({"coords": [0, 1, 5], "unit": "um"}, [50.0, 51.0, 55.0]),
+    ],
+)
+def test_no_plane_is_said_to_lie_where_nobody_knows(tmp_path: Path, z: Any, depths: list[float | None]) -> None:
+    root = tmp_path / "run.ome.tiff"
+    dims = [
+        ow.Dimension(name="p", coords=[ow.Position(name="a", z_coord=50.0)]),
+        ow.Dimension(name="z", **({"count": 3, "type": "space"} | z)),
+        *ow.dims_from_standard_axes({"y": 4, "x": 4}),
+    ]
+    settings = ow.AcquisitionSettings(root_path=str(root), dtype="uint8", dimensions=dims)
+    ow.write(ow.compile(settings), np.ones((1, 3, 4, 4), "uint8"))
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffFile(root) as file:
+        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))  # noqa: S314 - our own
+    found = [plane.get("PositionZ") for plane in planes]
+    assert [None if value is None else float(value) for value in found] == depths
+
+
+@pytest.mark.parametrize(("t", "times"), [({"translation": 2.0}, [2.0, None]), ({"scale": 0.5}, [0.0, 0.5])])
+def test_no_plane_is_said_to_be_taken_when_nobody_knows(tmp_path: Path, t: Any, times: list[float | None]) -> None:
+    root = tmp_path / "run.ome.tiff"
+    dims = [ow.Dimension(name="t", count=2, unit="s", **t), *ow.dims_from_standard_axes({"y": 4, "x": 4})]
+    settings = ow.AcquisitionSettings(root_path=str(root), dtype="uint8", dimensions=dims)
+    ow.write(ow.compile(settings), np.ones((2, 4, 4), "uint8"))
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffFile(root) as file:
+        planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))  # noqa: S314 - our own
+    assert [None if (time := plane.get("DeltaT")) is None else float(time) for plane in planes] == times
