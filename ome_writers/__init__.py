@@ -12,7 +12,7 @@ from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.items import Channel, Position
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.location import Location
-from ome_writers.plan import Plan
+from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes, flat
@@ -22,7 +22,6 @@ from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
     from ome_writers.arranging import arrange
-    from ome_writers.compiling import compile  # noqa: A004 - the verb of this library
     from ome_writers.conversion import convert
     from ome_writers.drawing import plot
     from ome_writers.events import CoordUpdate
@@ -117,7 +116,6 @@ _LATE = {
     **dict.fromkeys(("Check", "Report", "validate"), "ome_writers.validation"),
     **dict.fromkeys(("finish",), "ome_writers.finished"),
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
-    **dict.fromkeys(("compile",), "ome_writers.compiling"),
     **dict.fromkeys(("preview",), "ome_writers.sheet"),
     **dict.fromkeys(("plot",), "ome_writers.drawing"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),

@@ -24,12 +24,12 @@ from attrs import evolve
 
 from ome_writers.begin import Backend
 from ome_writers.casts import split_suffix
-from ome_writers.compiling import compile  # noqa: A004 - the verb of this library
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.documents import Outcome
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.manifest import MANIFEST
 from ome_writers.omission import Frames
+from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import frame_metadata, noted
 from ome_writers.records import Record
 from ome_writers.serial import loads

@@ -72,7 +72,7 @@ FLOORS = (
     ],
     [
         *["display", "drawing", "watching", "gallery", "sheet", "exhibit", "serve"],
-        *["simulate", "sources", "arranging", "recorded", "prepared", "finished", "compiling"],
+        *["simulate", "sources", "arranging", "recorded", "prepared", "finished"],
         *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "listing")],
         *[f"useq.{name}" for name in ("first", "second", "given")],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
@@ -205,6 +205,8 @@ def test_questions_to_the_floors_above_are_put_in_one_place():
         "beyond": [("display", "html_of")],
         # Settings may name a writer of another package.
         "acquisition_rules": [("plugins", "plugin_names")],
+        # A sequence, or a list of events, becomes settings first.
+        "plan": [("useq.given", "settings_of")],
         "formats": [("plugins", "format_for"), ("plugins", "plugin_names")],
     }
     assert [name for name in PURE if "importlib" in source(name)] == ["beyond", "serial"]

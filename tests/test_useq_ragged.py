@@ -179,6 +179,12 @@ class TestLists:
         assert sizes(settings) == "repeat=3 t=3 p=2"
         assert compile(settings).frames == 3 + 3 * 2
 
+    def test_one_place_twice(self) -> None:
+        twice = position(z_plan={"relative": [4, 4]})
+        settings = converted(stage_positions=[(0, 0), twice], z_plan=PLANES)
+        assert settings.frames.position_z.tolist()[-2:] == [7, 7]
+        assert own(settings) == [{}, {"z": 2}]
+
     def test_a_channel_is_the_same_wherever_it_has_its_name(self) -> None:
         settings = converted(
             stage_positions=[(0, 0), position(channels=["B"], time_plan={"interval": 1, "loops": 2})],

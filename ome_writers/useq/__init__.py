@@ -6,7 +6,7 @@ Frame `k` of the plan that the settings compile to is the `k`-th event of the se
 2. `dims` makes dimensions, own counts and lists of positions, and rules for omitted frames of them, `positions` says
    where positions lie, in which well and grid cell;
 3. where there are no loops, `events` goes through the events of a copy, and lists them frame by frame;
-4. `given` puts settings together, for `ome_writers.compile`.
+4. `given` puts settings together, for `ome_writers.compile`, which asks for it by name (`beyond.py`).
 
 `useq` is imported when a sequence comes, not before.
 """

@@ -17,7 +17,7 @@ from attrs import evolve
 from ome_writers.items import Channel, Position
 from ome_writers.omission import Omit
 from ome_writers.settings import Dimension
-from ome_writers.useq.loops import GRID, POSITION, Gap, Loop, Nest, Order, Visit
+from ome_writers.useq.loops import GRID, POSITION, Gap, Loop, Nest, NoLoops, Order, Visit
 from ome_writers.useq.positions import distinct, factor
 
 UnitTuple = tuple[float, str]
@@ -154,7 +154,13 @@ def channel_names(labels: Sequence[Label]) -> list[str]:
 def with_own_lists(
     places: Sequence[Position], visits: Sequence[Visit], nests: Sequence[Nest], dims: Sequence[Dimension]
 ) -> tuple[Position, ...]:
-    """Return the positions with their own counts and lists, where they differ from the dimensions."""
+    """Return the positions with their own counts and lists, where they differ from the dimensions.
+
+    Raises
+    ------
+    NoLoops
+        If a list would name one place twice.
+    """
     by_nest: dict[int, tuple[dict[str, int], dict[str, list[Any]]]] = {}
     for nest in nests:
         counts: dict[str, int] = {}
@@ -176,6 +182,8 @@ def with_own_lists(
                 if items == longest.items[: len(items)]:
                     counts |= {dim.name: len(items)} if len(items) < len(longest.items) else {}
                 else:
+                    if len(set(items)) < len(items):
+                        raise NoLoops("positions that go to one place twice")
                     unit = factor(dim.unit)
                     lists[dim.name] = [_clean(float(item) * unit) for item in items]
         by_nest[nest.number] = counts, lists

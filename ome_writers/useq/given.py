@@ -22,9 +22,13 @@ if typing.TYPE_CHECKING:
 Source = typing.Union["useq.MDASequence", Iterable["useq.MDAEvent"], Iterable[Mapping[str, Any]]]
 
 
-def settings_of(  # noqa: PLR0913 - what a sequence does not know
+def settings_of(source: Source, given: Mapping[str, Any]) -> AcquisitionSettings:
+    """Return the settings of a useq sequence, of events or of indices; `ome_writers.compile` says what may be given."""
+    return _settings_of(source, **given)
+
+
+def _settings_of(  # noqa: PLR0913 - what a sequence does not know
     source: Source,
-    /,
     *,
     frame_shape: tuple[int, int] | None = None,
     pixel_size_um: float | None = None,
@@ -35,7 +39,6 @@ def settings_of(  # noqa: PLR0913 - what a sequence does not know
     dimensions: Sequence[Dimension] = (),
     **fields: Any,
 ) -> AcquisitionSettings:
-    """Return the settings of a useq sequence, of events, or of indices; `ome_writers.compile` says how."""
     taken_by = _cameras(cameras)
     if dimensions:
         return _declared(source, dimensions, fields)
@@ -43,7 +46,7 @@ def settings_of(  # noqa: PLR0913 - what a sequence does not know
         message = "must be given: (height, width) of a frame, in pixels; a sequence does not know it"
         raise SettingsError([Problem(("frame_shape",), "missing", message)])
     if pixel_size_um is not None and pixel_size_um < 0:
-        warnings.warn(f"a pixel is larger than nothing; a size of {pixel_size_um} is left out", stacklevel=3)
+        warnings.warn(f"a pixel is larger than nothing; a size of {pixel_size_um} is left out", stacklevel=5)
     frame = frame_dims(*frame_shape, pixel_size_um, units or {})
     sequence = sequence_in(source)
     if sequence is not None:
