@@ -286,6 +286,12 @@ def _storable_dtype(settings: Any) -> Iterator[Problem]:
             yield Problem(loc, "unsupported", f"{settings.format.name} can hold {listing}; got {dtype!r}")
 
 
+_DEVICES: Final = frozenset(
+    ["CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))]
+)
+"""Names that no folder on Windows can have, with whatever suffix."""
+
+
 def _group_names(settings: Any) -> Iterator[Problem]:
     if getattr(settings.format, "group_names", "number") == "number":
         return
@@ -295,6 +301,9 @@ def _group_names(settings: Any) -> Iterator[Problem]:
         for number_, position in enumerate(dimension.coords):
             if not re.fullmatch(r"(?!__)(?!.*\.$)[A-Za-z0-9_-][A-Za-z0-9._-]*", position.name):
                 message = f"as a group name must be letters, digits, '-', '_' and '.'; got {position.name!r}"
+                yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
+            elif position.name.partition(".")[0].upper() in _DEVICES:
+                message = f"as a group name must not be one that Windows keeps for devices; got {position.name!r}"
                 yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
 
 

@@ -44,11 +44,9 @@ class Axis:
         step = self.scale or 1.0
         return self.coords is None or _equal(self.coords, self.origin, step)
 
-    def places(self, count: int) -> list[float]:
-        """Return the places of the first `count` elements."""
-        if self.coords is not None:
-            return list(self.coords[:count])
-        return [_clean(self.origin + index * (self.scale or 0)) for index in range(count)]
+    def place(self, index: int) -> float:
+        """Return the place of an element."""
+        return self.coords[index] if self.coords is not None else _clean(self.origin + index * (self.scale or 0))
 
 
 def axis_of(dim: Dimension) -> Axis:

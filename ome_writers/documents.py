@@ -7,7 +7,7 @@ OME-Zarr and OME-TIFF say things stands in `ngff.py` and `omexml.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -19,6 +19,47 @@ from ome_writers.plan import Plan
 from ome_writers.records import Record
 
 Verdict = Literal["running", "complete", "stopped", "failed"]
+
+
+_LONG: Final = 8 << 20
+"""Characters above which a text is not held at once."""
+
+
+@frozen(eq=False)
+class Text:
+    """A text that is too long to be held at once: it is made anew, piece by piece, whenever it is gone through.
+
+    Examples
+    --------
+    >>> text = Text(lambda: iter(["<OME>", "</OME>"]))
+    >>> [len(piece) for piece in text], str(text)
+    ([5, 6], '<OME></OME>')
+    """
+
+    pieces: Callable[[], Iterator[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return self.pieces()
+
+    def __str__(self) -> str:
+        return "".join(self)
+
+
+def text_of(pieces: Callable[[], Iterator[str]]) -> str | Text:
+    """Return the text that pieces are; as `Text`, if it is long.
+
+    Examples
+    --------
+    >>> text_of(lambda: iter(["<OME>", "</OME>"]))
+    '<OME></OME>'
+    """
+    made, size = [], 0
+    for piece in pieces():
+        made.append(piece)
+        size += len(piece)
+        if size > _LONG:
+            return Text(pieces)
+    return "".join(made)
 
 
 @frozen
@@ -36,7 +77,8 @@ class Document:
     it."""
     kind: Literal["group", "xml", "comment", "json"]
     body: Any
-    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML text."""
+    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML; what is long and goes
+    to an OME-TIFF whose pages have their places is a `Text`."""
     blank_pages: int = 0
     """`comment`: how many pages of the fill value the file has to have behind those of its frames; they stand for
     planes that did not come."""
@@ -143,10 +185,10 @@ def documents(plan: Plan, stamp: Stamp, outcome: Outcome | None = None) -> Seque
     return scratch_documents(plan, outcome)
 
 
-_MOST_PLANES: Final = 300_000
-"""Documents of so many planes are not made only to see how long they are."""
-_PLANE_BYTES: Final = 190
-"""Bytes of OME-XML for a plane in a set of files."""
+_MOST_PLANES: Final = 50_000
+"""Documents of more planes are not made only to see how long they are."""
+_SAMPLE: Final = 1000
+"""Planes that tell how long such documents are."""
 
 
 def document_bytes(plan: Plan) -> int:
@@ -167,9 +209,12 @@ def document_bytes(plan: Plan) -> int:
     """
     files = len(plan.layout.files)
     told = files if getattr(plan.settings.format, "multi_file_metadata", None) == "redundant" else 1
-    if (plan.frames or 0) > _MOST_PLANES:
-        return told * (plan.frames or 0) * _PLANE_BYTES
     stamp = Stamp(datetime(2000, 1, 1, tzinfo=UTC), (f"{0:032}0000",) * (files + 1))
+    if (plan.frames or 0) > _MOST_PLANES:
+        outcomes = (Outcome(verdict="stopped", cursor=times * _SAMPLE, placed=True) for times in (1, 2))
+        # The first tells of all images.
+        few, more = (len(documents(plan, stamp, outcome)[0].body.encode()) for outcome in outcomes)
+        return told * (plan.frames or 0) * (more - few) // _SAMPLE
     # While the run lasts, each file of such a set tells of itself only.
     each = documents(plan, stamp, Outcome(placed=True))
     return told * sum(len(document.body.encode()) for document in each)

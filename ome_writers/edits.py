@@ -188,7 +188,7 @@ def models_of(documents: Sequence[Document]) -> dict[int, OME]:
         message = "the metadata of OME-TIFF are models of 'ome_types', which is not installed"
         raise ModuleNotFoundError(f"{message}: pip install 'ome-writers[tifffile]'", name="ome_types") from error
 
-    return {number: from_xml(document.body) for number, document in _numbered(documents)}
+    return {number: from_xml(str(document.body)) for number, document in _numbered(documents)}
 
 
 def with_models(edits: Edits, documents: Sequence[Document], models: Mapping[int, OME]) -> Edits:

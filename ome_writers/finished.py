@@ -29,7 +29,7 @@ def finish(
 ) -> Outcome:
     """Say in the documents of a prepared dataset what came, and cut its arrays to that.
 
-    What it did can be done again, with the same frames or fewer.
+    What it did can be done again: with the same frames, with fewer, or with more as long as none of these was cut off.
 
     Parameters
     ----------

@@ -70,8 +70,7 @@ def _picked(dim: Dimension, elements: Sequence[int]) -> Dimension:
         origin = axis.origin + (dim.scale or 0) * elements.start
         moved = origin if dim.translation is not None or elements.start else None
         return evolve(dim, count=count, scale=dim.scale and dim.scale * elements.step, translation=moved)
-    places = axis.places(max(elements) + 1)
-    return evolve(dim, count=count, coords=[places[k] for k in elements], scale=None, translation=None)
+    return evolve(dim, count=count, coords=[axis.place(k) for k in elements], scale=None, translation=None)
 
 
 @frozen
@@ -284,10 +283,29 @@ def ranges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     >>> ranges(np.array([3, 9, 4, 5]))
     [(3, 5), (9, 9)]
     """
+    return [(first, last) for first, last in _ranges(numbers).tolist()]
+
+
+def listed(numbers: NDArray[np.int64]) -> str:
+    """Return numbers as text.
+
+    Examples
+    --------
+    >>> listed(np.array([3, 9, 4, 5]))
+    '3-5 9'
+    """
+    every, some = _ranges(numbers), 8192
+    return " ".join(
+        " ".join([str(first) if first == last else f"{first}-{last}" for first, last in every[at : at + some].tolist()])
+        for at in range(0, len(every), some)
+    )
+
+
+def _ranges(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     numbers = np.sort(numbers)
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
     firsts, lasts = np.r_[0, cuts][: len(numbers)], np.r_[cuts, len(numbers)][: len(numbers)] - 1
-    return list(zip(numbers[firsts].tolist(), numbers[lasts].tolist(), strict=True))
+    return np.column_stack([numbers[firsts], numbers[lasts]])
 
 
 @frozen(eq=False)

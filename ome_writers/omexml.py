@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
+from functools import partial
+from itertools import chain
 from typing import Final, overload
 
 import numpy as np
@@ -22,16 +23,15 @@ from attrs import evolve, frozen
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_of
 from ome_writers.cube import described
-from ome_writers.documents import Document, Outcome, Stamp
+from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
-from ome_writers.images import Hue, Image, axes_of, hues, images_of, ranges, rows_at, shapes_of, title_of
+from ome_writers.images import Hue, Image, axes_of, hues, images_of, listed, ranges, rows_at, shapes_of, title_of
 from ome_writers.markup import attributes, element, escaped
+from ome_writers.omexml_pages import MOST_PLANES, NO_PAGES, Pages, pages_of
 from ome_writers.omexml_planes import (
     Annotations,
-    Pages,
     annotate,
     encode,
-    pages_of,
     planes,
     stage_units,
     structured,
@@ -57,13 +57,8 @@ BLANK_NAMESPACE: Final = "ome-writers/blank"
 """Namespace of the annotations with `pages`: numbers of the pages, in its file, that stand for planes of an image that
 did not come (`3-5 9`)."""
 
-MOST_PLANES: Final = 100_000
-"""Above so many frames, `METADATA.ome.xml` has no `Plane`s: it would be larger than many datasets, and the groups of an
-OME-Zarr dataset say all of it."""
-
 Shapes = tuple[tuple[int, ...], ...]
 
-_REFERENCE: Final = re.compile('<AnnotationRef ID="Annotation:([0-9]+)"')
 _SCHEMA: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _PIXEL_TYPES: Final = {
@@ -89,7 +84,7 @@ def tiff_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> Sequence[Docum
     if redundant and in_set and outcome.placed and outcome.verdict == "running":
         # Each file tells of itself. Of all others they tell at the end: a thousand would be slow to begin with.
         return [
-            Document(path, "comment", _ome(own, content.of(k)))
+            Document(path, "comment", _ome(own, content.text(k)))
             for k, (path, own) in enumerate(zip(files, uuids, strict=True))
         ]
     if redundant:
@@ -104,7 +99,7 @@ def tiff_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> Sequence[Docum
     return (first, *(_comment(path, _ome(own, reference), blank, shapes) for path, own in others))
 
 
-def _comment(path: str, text: str, blank: Mapping[str, int], shapes: Mapping[str, Shapes]) -> Document:
+def _comment(path: str, text: str | Text, blank: Mapping[str, int], shapes: Mapping[str, Shapes]) -> Document:
     return Document(path, "comment", text, blank_pages=blank.get(path, 0), shapes=shapes.get(path, ()))
 
 
@@ -123,7 +118,7 @@ class Copies(Sequence[Document]):
 
     paths: tuple[str, ...]
     uuids: tuple[str, ...]
-    content: str
+    content: str | Text
     blank: Mapping[str, int]
     """How many blank pages those end with that do."""
     shapes: Mapping[str, Shapes]
@@ -145,10 +140,10 @@ class Copies(Sequence[Document]):
 
 def metadata_xml(plan: Plan, stamp: Stamp, outcome: Outcome) -> str:
     """Return the OME-XML that stands beside pixels stored elsewhere: `METADATA.ome.xml` of an OME-Zarr dataset."""
-    return _ome(stamp.uuids[-1], _content(plan, stamp, outcome, None).text())
+    return str(_ome(stamp.uuids[-1], _content(plan, stamp, outcome, None).text()))
 
 
-def _ome(uuid: str, content: str) -> str:
+def _ome(uuid: str, content: str | Text) -> str | Text:
     named = {
         "xmlns": _SCHEMA,
         "xmlns:xsi": _INSTANCE,
@@ -156,7 +151,8 @@ def _ome(uuid: str, content: str) -> str:
         "UUID": f"urn:uuid:{uuid}",
         "Creator": f"ome-writers {__version__}",
     }
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + element("OME", named, content)
+    begin, end = f'<?xml version="1.0" encoding="UTF-8"?>\n<OME{attributes(named)}>', "</OME>"
+    return f"{begin}{content}{end}" if isinstance(content, str) else Text(lambda: chain((begin,), content, (end,)))
 
 
 @frozen
@@ -164,30 +160,59 @@ class _Content:
     """What stands in the root element."""
 
     plan: Plan
+    outcome: Outcome
+    date: str
+    """When the acquisition began."""
+    uuids: Mapping[str, str] | None
+    """Those of the files of a set, by path."""
     axes: Sequence[Axis]
     images: Sequence[Image]
-    elements: Sequence[str]
-    """Those of the images."""
-    annotations: Annotations
-    common: int
-    """How many of these belong to the document as a whole; others belong to the images that refer to them."""
+    pages: Sequence[Pages]
+    """Of all arrays."""
+    array_shapes: Shapes
+    common: Annotations
+    """Those that belong to the document as a whole."""
+    run: str
+    """The reference to the one that says how the run went."""
     blank: Mapping[str, int]
     """How many blank pages those files end with that do."""
     shapes: Mapping[str, Shapes]
     """See `Document.shapes`; by path of the file."""
 
-    def text(self) -> str:
-        """Return all of it."""
-        plate = plate_of(self.plan, self.images, self.axes)
-        return plate + _instrument(self.images) + "".join(self.elements) + structured(self.annotations)
+    def text(self, number: int | None = None) -> str | Text:
+        """Return all of it, or what concerns one image."""
+        images = self.images if number is None else self.images[number : number + 1]
+        made = text_of(partial(self.pieces, images))
+        # Only writers that have placed all pages take what is too long to be held at once.
+        return made if self.outcome.placed else str(made)
 
-    def of(self, number: int) -> str:
-        """Return what concerns one image."""
-        kept = set(range(self.common)) | {int(named) for named in _REFERENCE.findall(self.elements[number])}
-        annotations = {text: place for text, place in self.annotations.items() if place in kept}
-        plate = plate_of(self.plan, self.images[number : number + 1], self.axes)
-        own = _instrument(self.images[number : number + 1])
-        return plate + own + self.elements[number] + structured(annotations)
+    def pieces(self, images: Sequence[Image]) -> Iterator[str]:
+        """Yield the text that concerns these images, some thousand planes at a time."""
+        annotations = dict(self.common)
+        yield plate_of(self.plan, images, self.axes)
+        yield _instrument(images)
+        for image in images:
+            yield from self._image(image, annotations)
+        yield from structured(annotations)
+
+    def _image(self, image: Image, annotations: Annotations) -> Iterator[str]:
+        in_tiff = self.plan.settings.format.name == "ome-tiff"
+        shape, pages = self.array_shapes[image.array], self.pages[image.array]
+        sizes, number, path = _sizes(image.axes, shape), image.spec.image, image.spec.path
+        yield (
+            f'<Image ID="Image:{number}" Name="{escaped(image.name)}"><AcquisitionDate>{self.date}</AcquisitionDate>'
+            + ("" if image.camera is None else element("InstrumentRef", {"ID": "Instrument:0"}))
+            + _stage_label(image)
+            + f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{_common(image)}>'
+            + _channels(image, sizes["SizeC"])
+        )
+        if in_tiff:
+            yield from tiff_data(pages, (posixpath.basename(path), self.uuids[path]) if self.uuids else None)
+        else:
+            yield "<MetadataOnly/>"
+        around = surroundings(image)
+        yield from planes(pages, around, self.outcome.records, annotations if in_tiff else None)
+        yield f"</Pixels>{self.run}{_position(image, annotations)}{_blank(pages, annotations)}</Image>"
 
 
 def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str] | None) -> _Content:
@@ -195,61 +220,34 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
     in_tiff = plan.settings.format.name == "ome-tiff"
     shapes, axes = shapes_of(plan, outcome), axes_of(plan)
     images = images_of(plan, shapes)
-    every, blank = [_NOTHING] * len(images), dict[str, int]()
+    pages, blank = [NO_PAGES] * len(images), dict[str, int]()
     if in_tiff or (plan.frames or outcome.cursor) <= MOST_PLANES:
-        every, blank = pages_of(plan, outcome, shapes, axes)
+        pages, blank = pages_of(plan, outcome, shapes, axes)
     if in_tiff:
         # In a file of others, an image that was not reached has no page, and is left out.
-        images = tuple(image for image in images if every[image.array].any)
+        images = tuple(image for image in images if pages[image.array].any)
     annotations: Annotations = {}
     run = annotate(annotations, RUN_NAMESPACE, _run(plan, outcome, in_tiff=in_tiff))
     for namespace, values in outcome.globals.items() if in_tiff else ():
         annotate(annotations, namespace, values, encode)
-    shared = len(annotations)
-    date = stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    records = outcome.records
-    made = []
-    for image in images:
-        shape, pages, path = shapes[image.array], every[image.array], image.spec.path
-        around = surroundings(image, shape)
-        file = (posixpath.basename(path), uuids[path]) if uuids else None
-        sizes = _sizes(image.axes, shape)
-        number = image.spec.image
-        pixels = (
-            f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{_common(image)}>'
-            + _channels(image, sizes["SizeC"])
-            + (tiff_data(pages, file) if in_tiff else "<MetadataOnly/>")
-            + planes(pages, around, records, annotations if in_tiff else None)
-            + "</Pixels>"
-        )
-        made.append(
-            f'<Image ID="Image:{number}" Name="{escaped(image.name)}"><AcquisitionDate>{date}</AcquisitionDate>'
-            + ("" if image.camera is None else element("InstrumentRef", {"ID": "Instrument:0"}))
-            + _stage_label(image)
-            + pixels
-            + run
-            + _position(image, annotations)
-            + _blank(pages, annotations)
-            + "</Image>"
-        )
     left: dict[str, list[tuple[int, ...]]] = {}
     if outcome.placed and outcome.verdict != "running":
         for spec, shape in zip(plan.layout.arrays, shapes, strict=True):
             left.setdefault(spec.path, []).append(shape)
     return _Content(
         plan=plan,
+        outcome=outcome,
+        date=stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        uuids=uuids,
         axes=axes,
         images=images,
-        elements=made,
-        annotations=annotations,
-        common=shared,
+        pages=pages,
+        array_shapes=shapes,
+        common=annotations,
+        run=run,
         blank=blank,
         shapes={path: tuple(mine) for path, mine in left.items()},
     )
-
-
-_NO_LOOPS: Final[dict[str, list[int]]] = {"T": [], "C": [], "Z": []}
-_NOTHING: Final = Pages(places=[], loops=_NO_LOOPS, numbers=[], gaps=_NO_LOOPS, blanks=[])
 
 
 def _told(plan: Plan, outcome: Outcome) -> Record:
@@ -263,7 +261,7 @@ def _told(plan: Plan, outcome: Outcome) -> Record:
 
 
 def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
-    missing = ranges(rows_at(plan, outcome.missing)["frame"])
+    missing = listed(rows_at(plan, outcome.missing)["frame"])
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         facts["planned"] = plan.frames
@@ -271,7 +269,7 @@ def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
         # An image may be left out to which no frame came, though the others cannot tell how far it went.
         facts["reached"] = max(shape[plan.outermost_axis] for shape in plan.shapes(outcome.told))
     if missing:
-        facts["missing"] = _listed(missing)
+        facts["missing"] = missing
     if outcome.error is not None:
         facts["error"] = outcome.error
     if in_tiff and (plate := plan.settings.plate) is not None:
@@ -279,10 +277,6 @@ def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
     if in_tiff and (told := _told(plan, outcome)):
         facts["told"] = encode(told)
     return facts | {name: encode(value) for name, value in described(plan).items()}
-
-
-def _listed(numbers: Sequence[tuple[int, int]]) -> str:
-    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in numbers)
 
 
 # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,5 +381,5 @@ def _position(image: Image, annotations: Annotations) -> str:
 
 def _blank(pages: Pages, annotations: Annotations) -> str:
     """Annotate the image with what stands for planes that did not come, and return a reference."""
-    numbers = np.unique(np.array(pages.blanks, np.int64))
-    return annotate(annotations, BLANK_NAMESPACE, {"pages": _listed(ranges(numbers))}) if len(numbers) else ""
+    numbers = np.unique(pages.blanks)
+    return annotate(annotations, BLANK_NAMESPACE, {"pages": listed(numbers)}) if len(numbers) else ""

@@ -1,8 +1,8 @@
 """Given a plan of uncompressed OME-TIFF, this answers: in which file, at which byte, does each page lie?
 
-A file begins with the directories of its pages (see `tiffpages.py`), so that it is whole before the first frame. Then
-there is room for its OME-XML, then the pixels follow (see `tiffblocks.py`). With an axis without end, blocks of pages
-are added that hold as many rounds of it as `growth.py` announces at once.
+A file has the directories of all its pages (see `tiffpages.py`), so that it is whole before the first frame, and room
+for its OME-XML (see `tiffblocks.py`). With an axis without end, blocks of pages are added that hold as many rounds of
+it as `growth.py` announces at once.
 
 In a set of files a page is two strips that do not touch: tifffile (all versions so far) reads an image that lies in
 another file of a set from the wrong file if its pixels are one stretch of bytes.
@@ -10,6 +10,7 @@ another file of a set from the wrong file if its pixels are one stretch of bytes
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from math import prod
@@ -33,6 +34,8 @@ from ome_writers.units import METERS
 
 _SMALL: Final = 256 << 10
 """Directories of so few bytes are made once for all files that are alike."""
+_MOST_ROOM: Final = 1 << 20
+"""A longer OME-XML stands at the end of its file: nothing is left of it there when a run stops early."""
 
 
 @frozen(eq=False, slots=False)
@@ -64,25 +67,25 @@ class TiffPlacement:
 
     def at(self, array: int, index: Sequence[int]) -> tuple[int, int]:
         """Return the number of the file, and the byte in it, of the frame at an index of an array."""
-        number, endless, steps, origin = self._quick[array]
-        if endless is None:
-            return number, origin + sum(map(mul, index, steps))
-        member = self._where[array][1]
-        file = self._files[number]
-        block = file.block_of(index[endless])
-        # Before its first round, a block would have begun so much earlier.
-        return number, block.origins[member] - block.first * steps[endless] + sum(map(mul, index, steps))
+        number, steps, firsts, origins = self._quick[array]
+        begin = sum(map(mul, index, steps))
+        return number, origins[bisect_right(firsts, begin) - 1] + begin
 
     @cached_property
-    def _quick(self) -> tuple[tuple[int, int | None, tuple[int, ...], int], ...]:
-        """For each array: its file, its endless axis, bytes from index to index along its axes, and where it begins."""
-        made: dict[tuple[int, int], tuple[int | None, tuple[int, ...], int]] = {}
+    def _quick(self) -> tuple[tuple[int, tuple[int, ...], list[int], list[int]], ...]:
+        """For each array: its file, and bytes from index to index along its axes; then about its stretches of pages.
+
+        These are: where each begins, if all lay one behind the other from 0 on; and how much further it really lies.
+        """
+        made: dict[tuple[int, int], tuple[tuple[int, ...], list[int], list[int]]] = {}
         for number, member in self._where:
             file = self._files[number]
             key = id(file), member
             if key not in made:
-                steps = tuple(step * file.strides[member] for step in file.steps[member])
-                made[key] = file.endless, steps, file.blocks[0].origins[member]
+                stride = file.strides[member]
+                firsts = [stretch.first * stride for stretch in file.of[member]]
+                origins = [stretch.origin - first for stretch, first in zip(file.of[member], firsts, strict=True)]
+                made[key] = tuple(step * stride for step in file.steps[member]), firsts, origins
         return tuple((number, *made[id(self._files[number]), member]) for number, member in self._where)
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
@@ -103,10 +106,7 @@ class TiffPlacement:
         for array in np.unique(rows["array"]).tolist():
             mine = rows["array"] == array
             number, member = self._where[array]
-            file = self._files[number]
-            block, page = file.pages(member, rows["index"][mine])
-            origins = np.array([each.origins[member] for each in file.blocks], np.int64)
-            out["offset"][mine] = origins[block] + page * file.strides[member]
+            out["offset"][mine], _ = self._files[number].pages(member, rows["index"][mine])
         out.flags.writeable = False
         return out
 
@@ -118,51 +118,53 @@ class TiffPlacement:
         # Where there are no rows, there is still an empty part.
         for array, mine in zip(arrays.tolist(), np.split(order, starts[1:]), strict=False):
             number, member = self._where[array]
-            file = self._files[number]
-            block, page = file.pages(member, rows["index"][mine])
-            out[mine] = np.array([each.numbers[member] for each in file.blocks], np.int64)[block] + page
+            _, out[mine] = self._files[number].pages(member, rows["index"][mine])
         return out
 
-    def numbers_within(self, array: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Return the numbers of the pages of an array of that shape, as an array without y and x."""
+    def numbers_at(self, array: int, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the pages at indices of an array."""
         number, member = self._where[array]
-        file = self._files[number]
-        index = np.moveaxis(np.indices(shape[:-2], np.int32), 0, -1).reshape(-1, len(shape) - 2)
-        block, page = file.pages(member, index)
-        firsts = np.array([each.numbers[member] for each in file.blocks], np.int64)
-        return (firsts[block] + page).reshape(shape[:-2])
+        return self._files[number].pages(member, index)[1]
 
-    def stretches(self, array: int, rounds: int) -> Iterator[tuple[int, int, int]]:
-        """Yield for each block that `rounds` of an endless axis reach into: first page, first round, and rounds."""
+    def stretches(self, array: int, rounds: int | None) -> Iterator[tuple[int, int, int]]:
+        """Yield for each stretch of pages that `rounds` of an endless axis reach into: first page, first round, pages.
+
+        Without such an axis (`None`) all pages of an image follow each other.
+        """
         number, member = self._where[array]
-        for block in self._files[number].blocks:
-            if block.first < rounds:
-                yield block.numbers[member], block.first, min(block.rounds, rounds - block.first)
+        inner, mine = self._files[number].inner[member], self._files[number].of[member]
+        if rounds is None:
+            yield mine[0].number, 0, inner
+            return
+        for stretch in mine:
+            if stretch.first < rounds * inner:
+                yield stretch.number, stretch.first // inner, min(stretch.count, rounds * inner - stretch.first)
 
     def file(self, number: int) -> FileSpec:
         """Return the name of a file, and its size before the first frame comes."""
-        return FileSpec(self.plan.layout.files[number], self.size(number, 0))
+        return FileSpec(self.plan.layout.files[number], self.size(number))
 
-    def size(self, number: int, block: int = 0) -> int:
-        """Return how long a file is with its blocks up to that one."""
-        return self._files[number].blocks[block].end
+    def size(self, number: int, block: int | None = None) -> int:
+        """Return how long a file is with its blocks up to that one, by default as it begins."""
+        file = self._files[number]
+        return file.blocks[file.first_blocks - 1 if block is None else block].end
 
     def room(self, number: int) -> tuple[int, int]:
         """Return where in a file there is room for OME-XML, and how much."""
         return self._files[number].room
 
-    def head(self, number: int, block: int = 0) -> Head:
-        """Return the directories of a block of pages, and for the first the header. No block follows it yet."""
-        return self._files[number].head(block)
+    def head(self, number: int, block: int | None = None) -> Head:
+        """Return the header and all directories that a file begins with, or those of one block of pages."""
+        return self._files[number].heads() if block is None else self._files[number].head(block)
 
     def page(self, number: int) -> Page:
         """Return what the directory is like that a file begins with."""
         return self._files[number].kinds[0][0]
 
     def whole_head(self, number: int) -> bytes | None:
-        """Return the header and the directories of the first block in one piece, if they are few."""
+        """Return what a file begins with in one piece, if it is one, and not long."""
         file = self._files[number]
-        return file.first_head if file.room[0] <= _SMALL else None
+        return file.first_head if file.first_blocks == 1 and file.room[0] <= _SMALL else None
 
     def link(self, number: int, block: int) -> tuple[int, int]:
         """Return where the pointer to the directories of a block after the first stands, and what it is to say."""
@@ -174,13 +176,17 @@ class TiffPlacement:
         return self._files[number].next_at(page)
 
     def block_at(self, number: int, rounds: int) -> int:
-        """Return in which block of a file the last of so many rounds lies."""
-        file = self._files[number]
-        return file.blocks.index(file.block_of(rounds - 1))
+        """Return in which block of a file the last of so many rounds of an endless axis lies."""
+        step = self._files[number].step
+        return self.first_blocks(number) - 1 if step is None else bisect_left(growth.bounds(step), rounds)
 
     def page_count(self, number: int, block: int) -> int:
         """Return how many pages a file has with its blocks up to that one."""
         return self._files[number].blocks[block].after
+
+    def first_blocks(self, number: int) -> int:
+        """Return how many blocks a file has from the start."""
+        return self._files[number].first_blocks
 
     def block_count(self, number: int) -> int:
         """Return how many blocks a file may ever have."""
@@ -198,6 +204,10 @@ class TiffPlacement:
     def pixels_end(self, number: int, shapes: Sequence[tuple[int, ...]]) -> int:
         """Return where the last pixel of a file lies once its images have `shapes`."""
         return self._files[number].pixels_end(shapes)
+
+    def used(self, number: int, shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+        """Yield from where to where pixels of a file lie once its images have `shapes`, in its order."""
+        return self._files[number].used(shapes)
 
     def compact(self, number: int, shapes: Sequence[tuple[int, ...]], at: int) -> Head:
         """Return directories, beginning at `at`, for the pages of a file once its images have `shapes`."""
@@ -300,4 +310,4 @@ def _room(settings: AcquisitionSettings, number: int, specs: Sequence[ArraySpec]
     names = 24 * max((len(position.name.encode()) for position in settings.positions), default=0)
     names += 24 * len(settings.root_path.encode())
     each = 4096 + names + 1024 * channels + 256 * planes
-    return 2 * (8192 + images * each)
+    return min(2 * (8192 + images * each), _MOST_ROOM)

@@ -273,3 +273,22 @@ def shard_index(chunks: tuple[int, ...], used: tuple[int, ...], chunk_bytes: int
     entries[..., 1][there] = chunk_bytes
     data = entries.tobytes()
     return data + crc32c(data).to_bytes(4, "little")
+
+
+def without_chunks(index: bytes, begin: int, end: int) -> bytes:
+    """Return the index of a shard in which the chunks are absent that reach into some of its bytes.
+
+    Examples
+    --------
+    >>> index = without_chunks(shard_index((2, 1, 1), (2, 1, 1), 64), 100, 110)
+    >>> np.frombuffer(index[:-4], "<u8")[2:].tolist() == [2**64 - 1] * 2
+    True
+    """
+    entries = np.frombuffer(index[:-4], "<u8").reshape(-1, 2).copy()
+    # What is absent begins beyond every end.
+    first, size = entries.T
+    reaching = first < np.uint64(end)
+    reaching[reaching] = first[reaching] + size[reaching] > np.uint64(begin)
+    entries[reaching] = _ABSENT
+    data = entries.tobytes()
+    return data + crc32c(data).to_bytes(4, "little")

@@ -7,10 +7,11 @@ frames come in any order (`put`), it is the places whose frames came; the cursor
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from attrs import evolve
@@ -32,6 +33,38 @@ Step = tuple[int, int, tuple[int, ...], np.dtype[Any], tuple[int, ...], int, int
 """frame, array, shape and dtype of its frames, index, buffer, slot, flags"""
 
 
+class Stretches(Sequence[range]):
+    """Ranges, in 16 bytes each: very many frames may be gone past one by one.
+
+    Examples
+    --------
+    >>> stretches = Stretches()
+    >>> stretches.append(range(3, 5))
+    >>> len(stretches), stretches[-1]
+    (1, range(3, 5))
+    """
+
+    def __init__(self) -> None:
+        self._firsts, self._stops = array("q"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._stops)
+
+    @overload
+    def __getitem__(self, number: int) -> range: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[range]: ...
+    def __getitem__(self, number: int | slice) -> range | list[range]:
+        if isinstance(number, slice):
+            return list(map(range, self._firsts[number], self._stops[number]))
+        return range(self._firsts[number], self._stops[number])
+
+    def append(self, stretch: range) -> None:
+        """Add a range, of steps of 1."""
+        self._firsts.append(stretch.start)
+        self._stops.append(stretch.stop)
+
+
 class RunState:
     """A run of a plan through a writer that has been opened, without what takes its frames."""
 
@@ -47,7 +80,7 @@ class RunState:
         """Metadata of the whole acquisition, by namespace."""
         self.edits = Edits()
         self.outcome: Outcome | None = None
-        self.skipped: list[range] = []
+        self.skipped = Stretches()
         """Places that were gone past, a stretch for each call."""
         self.due = 0
         """Places that count as gone past when the run ends, whether their frames came or not."""
@@ -209,10 +242,10 @@ class RunState:
 
     def _cut(self, cursor: int) -> None:
         """Cut the arrays to what came up to `cursor`; after a failure as far as that can be done."""
-        for array, shape in enumerate(self.plan.shapes(cursor)):
-            if shape != self._shapes[array]:
+        for number, shape in enumerate(self.plan.shapes(cursor)):
+            if shape != self._shapes[number]:
                 with suppress(Exception) if self._failure is not None else nullcontext():
-                    self._resize(array, shape)
+                    self._resize(number, shape)
 
     def _resize(self, array: int, shape: tuple[int, ...]) -> None:
         self.writer.resize(array, shape)
@@ -243,7 +276,9 @@ class RunState:
         lost = [place for block in self._open.values() for place in block.places] if self._failure else []
         if self._failure and len(gone := getattr(self.writer, "lost", ())):
             lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
-        absent = chain(*self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
+        absent = (
+            chain.from_iterable(self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
+        )
         missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
         records = self.records
         if self.puts is not None:

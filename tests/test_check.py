@@ -454,6 +454,17 @@ READY = [
             for index, name in ((0, "well 1"), (2, "__x"), (3, "a."))
         ],
     ),
+    (
+        acquisition(
+            Dimension(name="p", coords=["con", "Com1.a", "concert"]), format={"name": "zarr", "group_names": "position"}
+        ),
+        ["invalid_value"] * 2,
+        [
+            f"dimensions.0.coords.{index}.name: as a group name must not be one that Windows keeps for devices; "
+            f"got {name!r}"
+            for index, name in ((0, "con"), (1, "Com1.a"))
+        ],
+    ),
     (acquisition(Dimension(name="p", coords=["well 1"])), [], []),
 ]
 

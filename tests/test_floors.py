@@ -52,7 +52,7 @@ FLOORS = (
     ],
     [
         *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
-        *["omexml", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
+        *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
         *["sights", "overview", "sketch", "page"],
     ],
     ["plan_file", "place_file", "schemas", "starter"],

@@ -14,7 +14,8 @@ import ome_types
 import pytest
 
 import ome_writers as ow
-from ome_writers import growth
+from ome_writers import growth, omexml_pages, omexml_planes
+from ome_writers.documents import Text, text_of
 
 STAMP = ow.Stamp(datetime(2026, 1, 2, tzinfo=UTC), tuple(f"{n:08}-0000-4000-8000-000000000000" for n in range(9)))
 MODES = ("redundant", "master-tiff", "companion-file")
@@ -88,6 +89,40 @@ def test_planes_that_were_never_planned_have_pages_too() -> None:
         (document,) = described(plan, **outcome)
         expected = [(n // 2, n % 2, 0, n, 1) for n in range(2 * rounds)]
         assert sorted(planes(document.body), key=lambda plane: plane[3]) == expected
+
+
+def test_very_many_planes_are_not_listed_while_the_run_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(omexml_pages, "MOST_PLANES", 10)
+    monkeypatch.setattr(omexml_pages, "TOGETHER", 3)
+    plan = plan_of({"t": 3, "p": ["a", "b"], "c": 2}, single="always")
+    (document,) = described(plan)
+    assert [planes(document.body, image) for image in range(2)] == [[(0, 0, 0, 0, 6)], [(0, 0, 0, 6, 6)]]
+    (end,) = described(plan, verdict="complete", cursor=12, missing=np.array([1, 6]))
+    for image, missing in ((0, (0, 1)), (1, (1, 0))):
+        listed = [(t, c, 0, 6 * image + 2 * t + c, 1) for t in range(3) for c in range(2)]
+        assert sorted(planes(end.body, image)) == listed
+        number = 6 * image + 2 * missing[0] + missing[1]
+        assert f'ome-writers/blank"><Value><M K="pages">{number}<' in end.body
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_long_texts_are_made_piece_by_piece(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of({"t": 4, "p": ["a", "b"], "c": 2}, mode)
+    records = {place: {"delta_t": place / 2, "laser": place % 3} for place in range(12)}
+    outcome = ow.Outcome(placed=True, verdict="stopped", cursor=12, records=records)
+    whole = [str(document.body) for document in ow.documents(plan, STAMP, outcome)]
+    monkeypatch.setitem(text_of.__globals__, "_LONG", 1000)
+    monkeypatch.setattr(omexml_planes, "TOGETHER", 2)
+    for document, expected in zip(ow.documents(plan, STAMP, outcome), whole, strict=True):
+        assert isinstance(document.body, Text) is ("<BinaryOnly" not in expected)
+        for _ in range(2):
+            assert "".join(document.body) == expected
+        schema().assertValid(lxml.etree.fromstring(expected.encode()))
+    # Writers that have no places for pages take text only.
+    assert all(
+        isinstance(document.body, str)
+        for document in ow.documents(plan, STAMP, ow.Outcome(verdict="stopped", cursor=12, records=records))
+    )
 
 
 def test_without_end_they_stay_small_while_the_run_lasts(monkeypatch: pytest.MonkeyPatch) -> None:

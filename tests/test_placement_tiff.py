@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 import ome_writers as ow
-from ome_writers import growth
+from ome_writers import growth, tiffblocks
 from ome_writers.placement import place
 from ome_writers.placement_tiff import TiffPlacement
 from ome_writers.tiffpages import description_at
@@ -57,13 +57,15 @@ def pixels(count: int, shape: tuple[int, int], dtype: str) -> NDArray[Any]:
     return (numbers + 1j * numbers[::-1] if dtype[0] == "c" else numbers).astype(dtype)
 
 
-def empty_file(placement: TiffPlacement, number: int, blocks: int = 1) -> bytearray:
+def empty_file(placement: TiffPlacement, number: int, blocks: int | None = None) -> bytearray:
+    first = placement.first_blocks(number)
+    blocks = blocks or first
     made = bytearray(placement.size(number, blocks - 1))
     for block in range(blocks):
         for at, data in placement.head(number, block):
             assert not any(made[at : at + len(data)]), "nothing is written twice"
             made[at : at + len(data)] = data
-        if block:
+        if block >= first:
             at, table = placement.link(number, block)
             made[at : at + 8] = struct.pack("<Q", table)
     at, text = description_at(placement.page(number)), b"<words/>\0"
@@ -105,8 +107,12 @@ def read(made: bytes) -> list[NDArray[Any]]:
 @pytest.mark.parametrize("shape", [(5, 9), (1, 33), (2, 1)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_other_readers_find_every_frame(layout: str, dtype: str, shape: tuple[int, int]) -> None:
+def test_other_readers_find_every_frame(
+    layout: str, dtype: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes, options = LAYOUTS[layout]
+    # Also where pages lie in several blocks, which end within images and between them.
+    monkeypatch.setattr(tiffblocks, "_PAGES", {5: 3, 1: 2}.get(shape[0], 8192))
     placement = placed(sizes, dtype, shape, **options)
     table, rows = placement.plan.table, placement.rows()
     frames = pixels(len(table), shape, dtype)
@@ -189,7 +195,7 @@ def test_stretches_are_the_pages_of_an_image() -> None:
             numbers = [
                 (first + k, (turn + k // 2, k % 2))
                 for first, turn, count in placement.stretches(array, rounds)
-                for k in range(2 * count)
+                for k in range(count)
             ]
             assert [pages[number] for number, _ in numbers] == [(array, index) for _, index in numbers]
             assert [index for _, index in numbers] == list(np.ndindex(rounds, 2))
@@ -211,6 +217,12 @@ CUTS: dict[str, tuple[dict[str, Any], list[str], list[tuple[int, ...]], bool]] =
     "all images": ({"t": 3, "p": ["a", "b"], "c": 2}, ["t", "c"], [(3, 2), (3, 2)], True),
     "part of the last image": ({"t": 3, "p": ["a", "b"], "c": 2}, ["t", "c"], [(3, 2), (2, 2)], True),
     "part of both": ({"t": 3, "p": ["a", "b"], "c": 2}, ["t", "c"], [(3, 2), (1, 2)][::-1], False),
+    "half of each": (
+        {"t": 4, "p": ["a", "b", "c"], "c": 2},
+        ["c", "t"],
+        [(2, 3), (2, 2), (2, 1)],
+        False,
+    ),
     "no end": ({"t": None, "c": 2}, ["t", "c"], [(17, 2)], True),
     "no end, the faster axis": ({"t": None, "c": 2}, ["c", "t"], [(2, 17)], False),
     "no end, several": ({"t": None, "p": ["a", "b"], "c": 2}, ["t", "c"], [(17, 2), (16, 2)], False),
@@ -219,8 +231,10 @@ CUTS: dict[str, tuple[dict[str, Any], list[str], list[tuple[int, ...]], bool]] =
 }
 
 
+@pytest.mark.parametrize("together", [1, 5, 8192])
 @pytest.mark.parametrize("case", CUTS)
-def test_pages_that_are_left_lie_in_order(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_are_left_lie_in_order(case: str, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiffblocks, "_PAGES", together)
     monkeypatch.setattr(growth, "STEP_BYTES", 1)
     sizes, order, axes, cuts = CUTS[case]
     shapes = [(*shape, 3, 4) for shape in axes]
@@ -228,16 +242,17 @@ def test_pages_that_are_left_lie_in_order(case: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(growth, "STEP_BYTES", 8 * 2 * 2 * 12)
     placement = placed(sizes, "uint8", (3, 4), storage_order=order, prefer_single_file="always")
     endless_ = any(size is None for size in placement.plan.layout.arrays[0].shape)
-    blocks = 1
-    if endless_:
-        axis = placement.plan.layout.arrays[0].shape.index(None)
-        blocks = 1 + placement.block_at(0, max(shape[axis] for shape in shapes))
+    axis = placement.plan.layout.arrays[0].shape.index(None) if endless_ else 0
+    blocks = 1 + placement.block_at(0, max(shape[axis] for shape in shapes))
     made, pages = empty_file(placement, 0, blocks), left(shapes)
     frames = pixels(len(pages), (3, 4), "uint8")
     for (array, index), frame in zip(pages, frames, strict=True):
         fill(made, placement, array, placement.at(array, index)[1], frame)
     last = max(placement.at(array, index)[1] + 12 for array, index in pages)
     assert placement.pixels_end(0, shapes) == last
+    stride = placement.stride(0)[0]
+    used = [begin for first, stop in placement.used(0, shapes) for begin in range(first, stop, stride)]
+    assert used == sorted(placement.at(array, index)[1] for array, index in pages)
     assert placement.in_order(0, shapes) is cuts
     if cuts:
         if len(pages) < placement.page_count(0, blocks - 1):
@@ -253,6 +268,15 @@ def test_pages_that_are_left_lie_in_order(case: str, monkeypatch: pytest.MonkeyP
         made[entry : entry + 16] = made[description_at(placement.page(0)) :][:16]
         made[8:16] = struct.pack("<Q", at)
     assert np.array_equal(read(made), frames)
+
+
+def test_little_is_left_of_pages_that_never_came() -> None:
+    placement = placed({"t": 100_000, "c": 2}, "uint8", (4, 4))
+    end = placement.pixels_end(0, [(1000, 2, 4, 4)])
+    assert end - placement.room(0)[0] - placement.room(0)[1] == 2000 * 16
+    assert placement.room(0)[0] < 10_000 * 280
+    assert placement.room(0)[1] <= (1 << 20) + 4096
+    assert placement.size(0) > 200_000 * (16 + 280)
 
 
 def test_a_hundred_thousand_pages_cost_little() -> None:

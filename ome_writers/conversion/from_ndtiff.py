@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ome_writers.conversion.micromanager import mm_dimensions, mm_record
 from ome_writers.conversion.recording import Recording
+from ome_writers.items import Channel
 from ome_writers.records import Record
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension
+from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.sources import Frames, SourceError
 
 INDEX: Final = "NDTiff.index"

@@ -21,10 +21,11 @@ from ome_writers.conversion.from_zarr import fans_of, of_run, with_channels
 from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, letters_of
 from ome_writers.datasets.facts import Facts, facts_from, plan_of, run_noted
 from ome_writers.datasets.tiff import ome_xml
+from ome_writers.items import Channel, Position
 from ome_writers.omexml import POSITION_NAMESPACE
 from ome_writers.omexml_planes import FRAME_NAMESPACE
 from ome_writers.records import Record
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.sources import Frames, SourceError, images_from
 
 _TO_SECONDS: Final = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "min": 60.0, "h": 3600.0, "d": 86400.0}

@@ -14,8 +14,9 @@ from ome_writers.datasets import read_dataset
 from ome_writers.datasets.facts import Facts, facts_from
 from ome_writers.datasets.words import Dataset, Image
 from ome_writers.datasets.zarr import read_node
+from ome_writers.items import Channel, Position
 from ome_writers.records import Record
-from ome_writers.settings import AcquisitionSettings, Channel, Dimension, Plate, Position
+from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.sources import Frames, images_from
 
 _OURS: Final = ("ome", "ome_writers", "multiscales", "omero", "plate", "bioformats2raw.layout", "_creator")

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from ome_writers.items import Channel, Position
 from ome_writers.records import Record
-from ome_writers.settings import Channel, Dimension, Position
+from ome_writers.settings import Dimension
 
 _FRAME: Final = {
     "ElapsedTime-ms": ("delta_t", 1e-3),

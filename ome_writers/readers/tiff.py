@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
 from ome_writers.omexml import RUN_NAMESPACE
-from ome_writers.omexml_planes import final_pages
+from ome_writers.omexml_pages import first_pages, planned_planes
 from ome_writers.order import Rows
 from ome_writers.pages import paging
 from ome_writers.plan import Plan
@@ -146,8 +146,11 @@ def pages_of(plan: Plan, outcome: Outcome) -> list[Pages]:
 def _placed(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
     """Return the number of the page of each row, where pages were laid out before the frames came."""
     numbers = np.empty(len(rows), np.int64)
-    for mine, pages in zip(_grouped(rows["array"], len(shapes)), final_pages(plan, shapes), strict=True):
-        numbers[mine] = pages[tuple(rows["index"][mine].T)]
+    groups, planned = _grouped(rows["array"], len(shapes)), planned_planes(plan, shapes)
+    firsts = first_pages(plan, shapes, planned)
+    for mine, first, shape, planes in zip(groups, firsts, shapes, planned, strict=True):
+        index = tuple(rows["index"][mine].T)
+        numbers[mine] = first + (planes.searchsorted(np.ravel_multi_index(index, shape[:-2])) if index else 0)
     return numbers
 
 

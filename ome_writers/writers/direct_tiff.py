@@ -18,13 +18,14 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from ome_writers.cuts import Cut
+from ome_writers.documents import Text
 from ome_writers.placement_tiff import TiffPlacement, place_tiff
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_file, sync_folder
 from ome_writers.writers.placed import get, put, put_all
-from ome_writers.writers.tifffiles import TiffFiles
-from ome_writers.writers.zarrtree import ranges
+from ome_writers.writers.tifffiles import Said, TiffFiles
+from ome_writers.writers.zarrtree import Shape, frame_by_frame
 
 _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
@@ -109,7 +110,7 @@ class DirectTiff:
             if document.kind == "xml":
                 self._put_xml(document.path, document.body)
             else:
-                self._files.create(self._numbers[document.path], document.body.encode())
+                self._files.create(self._numbers[document.path], _said(document.body))
 
     def resize(self, array: int, shape: tuple[int, ...], /) -> None:
         """Make room for pages along an axis without end; what lies beyond a smaller shape is cut off by `close`.
@@ -180,16 +181,14 @@ class DirectTiff:
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, zeros where nothing came yet."""
-        where = ranges(selection, self._shapes[array])
-        lead = [range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in where[:-2]]
         frames = self._frames[array]
-        sample = np.empty(frames.shape, frames.dtype)[where[-2:]]
-        out = np.zeros((*map(len, lead), *sample.shape), frames.dtype)
         self._last = -1, -1
-        for place in np.ndindex(*map(len, lead)):
-            number, offset = self._placement.at(array, [part[i] for part, i in zip(lead, place, strict=True)])
-            out[place] = _read(self._files.open(number), offset, frames)[where[-2:]]
-        return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
+
+        def frame(index: Shape) -> NDArray[Any]:
+            number, offset = self._placement.at(array, index)
+            return _read(self._files.open(number), offset, frames)
+
+        return frame_by_frame(selection, self._shapes[array], frames.dtype, frame)
 
     # ── documents ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,7 +205,7 @@ class DirectTiff:
             if document.kind == "xml":
                 self._put_xml(document.path, document.body)
             else:
-                self._files.say(self._numbers[document.path], document.body.encode())
+                self._files.say(self._numbers[document.path], _said(document.body))
         if durable:
             self._files.sync()
             for path in self._unsynced:
@@ -215,9 +214,9 @@ class DirectTiff:
                 sync_folder(folder)
             self._unsynced.clear()
 
-    def _put_xml(self, name: str, text: str) -> None:
+    def _put_xml(self, name: str, text: str | Text) -> None:
         path = self._folder.joinpath(*name.split("/"))
-        replace_file(path, text.encode())
+        replace_file(path, text.encode() if isinstance(text, str) else map(str.encode, text))
         self._unsynced.add(path)
 
     def close(self, documents: Documents, /) -> None:
@@ -227,7 +226,7 @@ class DirectTiff:
                 if document.kind == "xml":
                     self._put_xml(document.path, document.body)
                     continue
-                number, text = self._numbers[document.path], document.body.encode()
+                number, text = self._numbers[document.path], _said(document.body)
                 if document.shapes:
                     self._files.finish(number, text, document.shapes)
                 else:
@@ -239,6 +238,10 @@ class DirectTiff:
         """Close the files, which are whole; what was written is stored."""
         self._last = -1, -1
         self._files.close()
+
+
+def _said(text: str | Text) -> Said:
+    return text.encode() if isinstance(text, str) else text
 
 
 def _frames(shape: tuple[int | None, ...], dtype: str, cut: Cut, stride: tuple[int, int]) -> _Frames:

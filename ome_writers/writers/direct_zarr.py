@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from ome_writers.cuts import Cut
 from ome_writers.layout import ArraySpec
-from ome_writers.placement_zarr import place_zarr
+from ome_writers.placement_zarr import place_zarr, without_chunks
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
 from ome_writers.writers.ahead import Ahead
 from ome_writers.writers.files import sync_tree
 from ome_writers.writers.placed import PlacedFiles, blank, get, put, put_all
 from ome_writers.writers.zarrfolder import ZarrFolder
-from ome_writers.writers.zarrtree import Shape, filled_up, grid, ranges
+from ome_writers.writers.zarrtree import Shape, filled_up, frame_by_frame, grid
 
 _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
@@ -176,7 +176,7 @@ class DirectZarr:
         spec = self._placement.file(number)
         if self._files.path(spec.key).exists():
             return False
-        self._files.make(spec.key, spec.size, self._placement.head(number), reserved=True)
+        self._files.make(spec.key, spec.size, self._placement.head(number), reserved_from=0)
         return True
 
     def _complete(self, number: int, file: int) -> None:
@@ -185,14 +185,16 @@ class DirectZarr:
         if size >= self._placement.file(number).size:
             return
         for at, index in self._placement.head(number):
+            # Where the index stood before is the place of pixels again. Nobody may take it for pixels meanwhile.
+            before = size - len(index)
+            end = min(size, at)
             try:
-                put(file, index, at)
+                put(file, without_chunks(index, before, end), at)
             except OSError:
                 os.ftruncate(file, size)
                 raise
-            # Where the index stood before is the place of pixels again.
-            before = size - len(index)
-            blank(file, min(len(index), at - before), before)
+            blank(file, end - before, before)
+            put(file, index, at)
 
     def _key(self, number: int) -> str:
         key = self._keys.get(number)
@@ -227,18 +229,11 @@ class DirectZarr:
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return stored pixels, zeros where nothing came yet."""
-        where = ranges(selection, self._folder.shapes[array])
-        lead = [range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in where[:-2]]
-        frame = np.empty(tuple(size or 1 for size in self._frames[array].spec.shape[-2:]), self._frames[array].dtype)
-        sample = frame[where[-2:]]
-        out = np.zeros((*map(len, lead), *sample.shape), frame.dtype)
-        for place in np.ndindex(*map(len, lead)):
-            self._read(array, tuple(part[i] for part, i in zip(lead, place, strict=True)), frame)
-            out[place] = sample
-        return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]
+        shape, dtype = self._folder.shapes[array], self._frames[array].dtype
+        return frame_by_frame(selection, shape, dtype, lambda index: self._frame(array, index))
 
-    def _read(self, array: int, index: Shape, out: NDArray[Any]) -> None:
-        """Read the frame at an index into `out`."""
+    def _frame(self, array: int, index: Shape) -> NDArray[Any]:
+        """Return the frame at an index, with all of its last tiles."""
         frames = self._frames[array]
         cut, (file, offset) = frames.cut, self._placement.at(array, index)
         tiles = np.zeros((prod(cut.parts), *cut.tiles, *cut.tile), frames.dtype)
@@ -254,7 +249,7 @@ class DirectZarr:
                 tile.reshape(-1)[: len(data) // tile.itemsize] = np.frombuffer(data, frames.dtype)
         (rows, columns), (down, across), (height, width) = cut.parts, cut.tiles, cut.tile
         grid = tiles.reshape(rows, columns, down, across, height, width).transpose(0, 2, 4, 1, 3, 5)
-        out[...] = grid.reshape(rows * down * height, columns * across * width)[: out.shape[0], : out.shape[1]]
+        return grid.reshape(rows * down * height, columns * across * width)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

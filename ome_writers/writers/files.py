@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,8 @@ _PATIENCE: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Seconds to wait before another attempt: a reader that holds a small document open lets go of it soon."""
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path`: readers see what stood there before, or all of it.
+def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write `data`, in one piece or in several, to `path`: readers see what stood there before, or all of it.
 
     Raises
     ------
@@ -27,7 +28,8 @@ def replace_file(path: Path, data: bytes) -> None:
     # The end of the name stays, for it says to others what kind of file this is.
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        beside.write_bytes(data)
+        with beside.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         put_in_place(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -44,7 +46,11 @@ def put_in_place(source: Path, target: Path) -> None:
             time.sleep(seconds)
         else:
             return
-    source.replace(target)
+    try:
+        source.replace(target)
+    except PermissionError as error:
+        message = "it cannot be replaced; if another program has it open, close it there"
+        raise PermissionError(error.errno, f"{message} ({error.strerror})", str(target)) from error
 
 
 def sync_file(path: Path) -> None:

@@ -18,9 +18,8 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ome_writers.cuts import Head
 from ome_writers.writers.files import put_in_place, sync_file, sync_folder
-from ome_writers.writers.reserve import reserve
+from ome_writers.writers.reserve import lengthen, reserve
 
 POSITIONED = hasattr(os, "pwrite")
 """Whether the system can write at a place without moving to it."""
@@ -34,6 +33,8 @@ _moving = threading.Lock()
 
 Buffer = bytes | bytearray | memoryview | NDArray[Any]
 """Contiguous memory."""
+Pieces = Iterable[tuple[int, Buffer]]
+"""What is to stand in a file, and where."""
 
 
 def put(file: int, data: Buffer, offset: int) -> None:
@@ -133,13 +134,13 @@ class PlacedFiles:
         """Return where a file is; the key `""` is the root itself."""
         return self._root.joinpath(*key.split("/")) if key else self._root
 
-    def create(self, key: str, size: int, head: Head = (), *, reserved: bool = False) -> int:
+    def create(self, key: str, size: int, head: Pieces = (), *, reserved_from: int | None = None) -> int:
         """Make a file as `make` does, and return its descriptor."""
-        self.make(key, size, head, reserved=reserved)
+        self.make(key, size, head, reserved_from=reserved_from)
         return self.open(key)
 
-    def make(self, key: str, size: int, head: Iterable[tuple[int, Buffer]] = (), *, reserved: bool = False) -> None:
-        """Make a file of that length which holds `head`; with `reserved` it has its room on the disk at once.
+    def make(self, key: str, size: int, head: Pieces = (), *, reserved_from: int | None = None) -> None:
+        """Make a file of that length which holds `head`; from `reserved_from` on it has its room on the disk at once.
 
         May be called from another thread than all else, for another file.
 
@@ -158,9 +159,9 @@ class PlacedFiles:
                 file = os.open(beside, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             try:
                 if size:
-                    os.ftruncate(file, size)
-                    if reserved:
-                        reserve(file, size)
+                    lengthen(file, size)
+                    if reserved_from is not None:
+                        reserve(file, reserved_from, size)
                 for at, data in head:
                     put(file, data, at)
             finally:

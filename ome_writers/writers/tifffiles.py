@@ -6,15 +6,16 @@
 3. A block of pages is written behind the end of a file, and then the last directory before it points to it.
 4. At the end the directories that no one refers to are cut off, and what was reserved and not used. If the pages that
    are left do not lie in the order of the images, the file gets new directories, in which they do; one write of 8 bytes
-   brings these and their OME-XML into force.
+   brings these and their OME-XML into force. Then the room between the pixels that are left is given back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -22,13 +23,15 @@ from typing import Final
 
 from attrs import define
 
-from ome_writers.cuts import Head
+from ome_writers.documents import Text
 from ome_writers.placement_tiff import TiffPlacement
 from ome_writers.tiffpages import HEADER, description_at
-from ome_writers.writers.placed import PlacedFiles, get, put
-from ome_writers.writers.reserve import reserve
+from ome_writers.writers.placed import Pieces, PlacedFiles, get, put
+from ome_writers.writers.reserve import lengthen, release, reserve
 
 Shapes = Sequence[tuple[int, ...]]
+Said = bytes | Text
+"""OME-XML; as `Text`, if it is long."""
 
 _FIRST: Final = 8
 """Where a file says where its first directory is."""
@@ -36,6 +39,7 @@ _TOGETHER: Final = 1 << 20
 """Bytes that are cleared at once."""
 _FEW: Final = 64
 """Files of a set up to which each has its room on the disk reserved."""
+_LEAST: Final = 8
 _SLACK: Final = 4096
 """So few bytes are not worth moving or cutting anything."""
 
@@ -66,7 +70,7 @@ class TiffFiles:
         self._keys = placement.plan.layout.files
         self._standing: dict[int, _Standing] = {}
 
-    def create(self, number: int, text: bytes) -> None:
+    def create(self, number: int, text: Said) -> None:
         """Make a file with all its pages, whose OME-XML is `text`.
 
         Raises
@@ -74,23 +78,33 @@ class TiffFiles:
         OSError
             If it cannot be made. Then there is none.
         """
-        placement, data, size = self._placement, _stored(text), self._placement.size(number)
+        placement, size = self._placement, self._placement.size(number)
         room, length = placement.room(number)
-        at = room if len(data) <= length else size
-        entry = description_at(placement.page(number)), struct.pack("<QQ", len(data), at)
-        head: Head
-        if (whole := placement.whole_head(number)) is None:
-            head = chain(placement.head(number), (entry, (at, data)))
-        else:
-            where = slice(entry[0], entry[0] + 16)
-            made = bytearray(whole)
-            made[where] = entry[1]
-            # What follows each other is written at once: there may be a thousand files.
-            head = ((0, bytes(made) + data),) if at == len(made) else ((0, bytes(made)), (at, data))
+        at = room if _bytes(text) <= length else size
+        file = _Standing(number, len(HEADER), 0, at, placement.first_blocks(number), size)
         # Of many files, some may never see a frame, and each would cost time.
-        reserved = len(self._keys) <= _FEW
-        self._files.create(self._keys[number], max(size, at + len(data)), head, reserved=reserved)
-        self._standing[number] = _Standing(number, len(HEADER), len(data), at, 1, size)
+        reserved = room + length if len(self._keys) <= _FEW else None
+        self._files.create(self._keys[number], size, self._head(file, text), reserved_from=reserved)
+        self._standing[number] = file
+
+    def _head(self, file: _Standing, text: Said) -> Pieces:
+        """Yield what stands in a file before its first frame comes."""
+        entry, whole = description_at(self._placement.page(file.number)), self._placement.whole_head(file.number)
+        if whole is None or isinstance(text, Text):
+            yield from self._placement.head(file.number)
+            for data in _stored(text):
+                yield file.text + file.count, data
+                file.count += len(data)
+            yield entry, struct.pack("<QQ", file.count, file.text)
+            return
+        made, data = bytearray(whole), b"".join(_stored(text))
+        file.count = len(data)
+        made[entry : entry + 16] = struct.pack("<QQ", file.count, file.text)
+        # What follows each other is written at once: there may be a thousand files.
+        if file.text == len(made):
+            yield 0, made + data
+        else:
+            yield from ((0, made), (file.text, data))
 
     def open(self, number: int) -> int:
         """Return the descriptor of a file, which may be closed when another one is opened."""
@@ -98,7 +112,7 @@ class TiffFiles:
 
     # ── OME-XML ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def say(self, number: int, text: bytes) -> None:
+    def say(self, number: int, text: Said) -> None:
         """Replace the OME-XML of a file.
 
         Raises
@@ -106,10 +120,17 @@ class TiffFiles:
         OSError
             If the disk fails or is full. The one before is in force.
         """
-        file, data = self._stands(number), _stored(text)
-        at = self._beside(file, len(data))
-        put(self.open(number), data, at)
-        self._refer(file, len(data), at)
+        file = self._stands(number)
+        at = self._beside(file, _bytes(text))
+        self._refer(file, self._put(number, text, at), at)
+
+    def _put(self, number: int, text: Said, at: int) -> int:
+        """Write a text, and return how long it is."""
+        opened, begin = self.open(number), at
+        for data in _stored(text):
+            put(opened, data, at)
+            at += len(data)
+        return at - begin
 
     def _refer(self, file: _Standing, count: int, at: int) -> None:
         """Bring an OME-XML into force."""
@@ -117,7 +138,7 @@ class TiffFiles:
         put(self.open(file.number), struct.pack("<QQ", count, at), entry)
         file.count, file.text = count, at
 
-    def _beside(self, file: _Standing, size: int) -> int:
+    def _beside(self, file: _Standing, size: float) -> int:
         """Return a place for so many bytes that nothing in force takes up."""
         room, length = self._placement.room(file.number)
         after = _even(file.text + file.count)
@@ -151,9 +172,9 @@ class TiffFiles:
             for at, data in placement.head(number, file.blocks):
                 put(opened, data, at)
             if os.fstat(opened).st_size < end:
-                os.ftruncate(opened, end)
+                lengthen(opened, end)
                 if len(self._keys) <= _FEW:
-                    reserve(opened, end)
+                    reserve(opened, file.end, end)
             at, table = placement.link(number, file.blocks)
             put(opened, struct.pack("<Q", table), at)
             file.blocks, file.end = file.blocks + 1, end
@@ -166,13 +187,15 @@ class TiffFiles:
             put(opened, bytes(min(_TOGETHER, end - at)), at)
 
     def _move_text(self, file: _Standing, at: int) -> None:
+        """Move the OME-XML to where nothing is, not even itself."""
         opened = self.open(file.number)
-        put(opened, get(opened, file.count, file.text), at)
+        for done in range(0, file.count, _TOGETHER):
+            put(opened, get(opened, min(_TOGETHER, file.count - done), file.text + done), at + done)
         self._refer(file, file.count, at)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def finish(self, number: int, text: bytes, shapes: Shapes) -> None:
+    def finish(self, number: int, text: Said, shapes: Shapes) -> None:
         """Leave a file with the pages of images of these shapes, and with its final OME-XML; once more changes nothing.
 
         Raises
@@ -199,26 +222,30 @@ class TiffFiles:
             self._move_text(file, file.end)
         self._cut(file)
 
-    def _rearrange(self, file: _Standing, text: bytes, shapes: Shapes) -> None:
-        data, size = _stored(text), self._placement.compact_bytes(file.number, shapes)
+    def _rearrange(self, file: _Standing, text: Said, shapes: Shapes) -> None:
+        size = self._placement.compact_bytes(file.number, shapes)
         end = _even(self._placement.pixels_end(file.number, shapes))
         # First where nothing is in the way.
-        self._give(file, data, shapes, _even(max(file.end, file.text + file.count)))
+        self._give(file, text, shapes, _even(max(file.end, file.text + file.count)))
         # Now the directories from before are dead, and these can stand where the pixels end.
-        if end + size + len(data) + _SLACK < file.directory:
-            self._give(file, data, shapes, end)
+        if end + size + file.count + _SLACK < file.directory:
+            self._give(file, text, shapes, end)
         self._cut(file)
+        at = len(HEADER)
+        for begin, stop in self._placement.used(file.number, shapes):
+            release(self.open(file.number), at, begin)
+            at = stop
 
-    def _give(self, file: _Standing, data: bytes, shapes: Shapes, begin: int) -> None:
+    def _give(self, file: _Standing, text: Said, shapes: Shapes, begin: int) -> None:
         """Give a file other directories, and an OME-XML behind them."""
         number, placement, opened = file.number, self._placement, self.open(file.number)
-        text = begin + placement.compact_bytes(number, shapes)
-        for at, directories in placement.compact(number, shapes, begin):
-            put(opened, directories, at)
-        put(opened, data, text)
-        put(opened, struct.pack("<QQ", len(data), text), description_at(placement.page(number), begin))
+        at = begin + placement.compact_bytes(number, shapes)
+        for place, directories in placement.compact(number, shapes, begin):
+            put(opened, directories, place)
+        count = self._put(number, text, at)
+        put(opened, struct.pack("<QQ", count, at), description_at(placement.page(number), begin))
         put(opened, struct.pack("<Q", begin), _FIRST)
-        file.directory, file.count, file.text, file.end = begin, len(data), text, text
+        file.directory, file.count, file.text, file.end = begin, count, at, at
 
     def _cut(self, file: _Standing) -> None:
         """Take from a file what lies behind all that is in force."""
@@ -237,7 +264,7 @@ class TiffFiles:
         opened, placement = self.open(number), self._placement
         (directory,) = struct.unpack("<Q", get(opened, 8, _FIRST))
         count, text = struct.unpack("<QQ", get(opened, 16, description_at(placement.page(number), directory)))
-        blocks = 1
+        blocks = placement.first_blocks(number)
         while blocks < placement.block_count(number) and any(get(opened, 8, placement.link(number, blocks)[0])):
             blocks += 1
         file = self._standing[number] = _Standing(number, directory, count, text, blocks, 0)
@@ -266,7 +293,7 @@ class TiffFiles:
         if file.text in behind:
             self._move_text(file, _even(max(planned, size)))
         if os.fstat(opened).st_size < planned:
-            os.ftruncate(opened, planned)
+            lengthen(opened, planned)
         words = [(description_at(placement.page(number)), struct.pack("<QQ", file.count, file.text))]
         words += [(at, struct.pack("<Q", to)) for at, to in (placement.link(number, k) for k in range(1, file.blocks))]
         for at, data in chain.from_iterable(placement.head(number, block) for block in range(file.blocks)):
@@ -292,9 +319,18 @@ class TiffFiles:
         self._files.close()
 
 
-def _stored(text: bytes) -> bytes:
-    """Return a text as TIFF wants it; one of 8 bytes or fewer would have to stand in the directory itself."""
-    return text.ljust(8) + b"\0"
+def _bytes(text: Said) -> float:
+    """Return how long a text is as it is stored; endless, if that is not known before it is made."""
+    return math.inf if isinstance(text, Text) else max(len(text), _LEAST) + 1
+
+
+def _stored(text: Said) -> Iterator[bytes]:
+    """Yield a text as TIFF wants it; one of 8 bytes or fewer would have to stand in the directory itself."""
+    if isinstance(text, Text):
+        yield from map(str.encode, text)
+        yield b"\0"
+    else:
+        yield text.ljust(_LEAST) + b"\0"
 
 
 def _pages(shapes: Shapes) -> int:

@@ -6,7 +6,7 @@ here reads or writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -94,3 +94,21 @@ def ranges(selection: tuple[int | slice, ...], shape: Shape) -> tuple[int | slic
     """
     parts = [range(size)[part] for size, part in zip(shape, selection, strict=True)]
     return tuple(slice(part.start, part.stop) if isinstance(part, range) else part for part in parts)
+
+
+def frame_by_frame(
+    selection: tuple[int | slice, ...], shape: Shape, dtype: np.dtype[Any], read: Callable[[Shape], NDArray[Any]]
+) -> NDArray[Any]:
+    """Return a selection of an array; `read` returns the frame at an index without y and x, or one that is larger.
+
+    Raises
+    ------
+    IndexError
+        If an index leaves the shape.
+    """
+    where = ranges(selection, shape)
+    lead = [range(part, part + 1) if isinstance(part, int) else range(part.start, part.stop) for part in where[:-2]]
+    out = np.zeros((*map(len, lead), *np.empty(shape[-2:], bool)[where[-2:]].shape), dtype)
+    for place in np.ndindex(*map(len, lead)):
+        out[place] = read(tuple(part[i] for part, i in zip(lead, place, strict=True)))[where[-2:]]
+    return out[tuple(0 if isinstance(part, int) else slice(None) for part in where[:-2])]

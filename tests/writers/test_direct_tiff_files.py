@@ -14,7 +14,8 @@ import tifffile
 from numpy.typing import NDArray
 
 import ome_writers as ow
-from ome_writers import growth
+from ome_writers import growth, tiffblocks
+from ome_writers.documents import Text
 from ome_writers.placement_tiff import place_tiff
 from ome_writers.writers import tifffiles
 from ome_writers.writers.direct import DirectWriter
@@ -105,6 +106,29 @@ def test_a_text_is_replaced_in_one_step(tmp_path: Path, watched: list[Callable[[
     assert list(dict.fromkeys(said)) == ["<first/>", *texts], "there is always one whole text"
     size = path.stat().st_size
     assert size < place_tiff(plan).size(0) + 10 * room
+
+
+@pytest.mark.parametrize("stops", [3, 30])
+def test_a_long_text_is_written_piece_by_piece(
+    tmp_path: Path, stops: int, watched: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the file, and then where the pixels end, if it fits there without touching itself."""
+    monkeypatch.setattr(tifffiles, "_TOGETHER", 1000)
+    plan = plan_of({"t": 30, "y": 16, "x": 16})
+    path, files = tmp_path / "a.ome.tiff", TiffFiles(tmp_path / "a.ome.tiff", place_tiff(plan))
+    texts = {name: [name] + [f"{name} {number} ".ljust(900, "µ") for number in range(40)] for name in ("first", "last")}
+    files.create(0, Text(lambda: iter(texts["first"])))
+    assert text_of(path) == "".join(texts["first"])
+    assert len(pages_of(path)) == 30
+    said: list[str] = []
+    watched.append(lambda: said.append(text_of(path)))
+    files.finish(0, Text(lambda: iter(texts["last"])), ((stops, 16, 16),))
+    files.close()
+    assert set(said) == {"".join(texts["first"]), "".join(texts["last"])}
+    assert text_of(path) == "".join(texts["last"])
+    assert len(pages_of(path)) == stops
+    end, length = place_tiff(plan).pixels_end(0, [(stops, 16, 16)]), len("".join(texts["last"]).encode())
+    assert path.stat().st_size <= end + length + 4096 + (length if stops == 30 else 0)
 
 
 def test_a_short_text(tmp_path: Path) -> None:
@@ -250,11 +274,16 @@ def test_documents_are_replaced_after_the_end(tmp_path: Path, sizes: dict[str, A
 
 @pytest.mark.parametrize("case", [*product((["t", "c"], ["c", "t"]), (6, 60, None), ("a" * 20, "a" * 50_000))])
 def test_a_run_is_continued(
-    tmp_path: Path, step: int, case: tuple[list[str], int | None, str], watched: list[Callable[[], object]]
+    tmp_path: Path,
+    step: int,
+    case: tuple[list[str], int | None, str],
+    watched: list[Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where the first part stopped in the middle, and its file was cut or its pages were put in order."""
     order, count, text = case
     size = 64 if count == 60 else 4
+    monkeypatch.setattr(tiffblocks, "_PAGES", 7 if size == 4 else 8192)
     plan = plan_of({"t": count, "c": 2, "y": size, "x": size}, storage_order=[*order, "y", "x"])
     axis = order.index("t")
     path, total = tmp_path / "a.ome.tiff", 2 * min(count or 9, 9)
@@ -296,10 +325,16 @@ def test_a_run_is_continued(
 
 @pytest.mark.parametrize("order", [["t", "c"], ["c", "t"]])
 @pytest.mark.parametrize("count", [6, 60, None])
-def test_a_run_that_was_left_is_finished_by_another_process(
-    tmp_path: Path, step: int, order: list[str], count: int | None, watched: list[Callable[[], object]]
+def test_a_run_that_was_left_is_finished_by_another_process(  # noqa: PLR0913, PLR0917 - fixtures
+    tmp_path: Path,
+    step: int,
+    order: list[str],
+    count: int | None,
+    watched: list[Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     size = 64 if count == 60 else 4
+    monkeypatch.setattr(tiffblocks, "_PAGES", 7 if size == 64 else 8192)
     plan = plan_of({"t": count, "c": 2, "y": size, "x": size}, storage_order=[*order, "y", "x"])
     path, writer = tmp_path / "a.ome.tiff", DirectTiff()
     writer.open(str(path), plan, comments(plan, "<running/>"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +96,12 @@ def test_what_the_documents_will_take_is_known_before() -> None:
         assert true / 1.3 < document_bytes(plan) < true * 1.3
     many = plan_of({"p": [f"{k:04}" for k in range(40)], "t": 4000, "c": 2})
     assert 0.5 < document_bytes(many) / (40 * 320_000 * 180) < 2
+    for interval in (None, 0.5):
+        dims = [ow.Dimension(name="t", count=60_000, scale=interval, unit="second")]
+        single = plan_of({}, dimensions=[*dims, *ow.dims_from_standard_axes({"y": 3, "x": 4})])
+        (end,) = ow.documents(single, STAMP, ow.Outcome(verdict="complete", cursor=60_000, placed=True))
+        true = len(str(end.body).encode())
+        assert true / 1.3 < document_bytes(single) < true * 1.3
 
 
 def test_the_plan_command_says_how_much_metadata_there_will_be() -> None:
@@ -150,3 +159,41 @@ def test_frames_that_are_neighbours_go_together(tmp_path: Path, monkeypatch: pyt
     writer.close(comments(plan, "<complete/>", ((300, 3, 4), (300, 3, 4))))
     values = [int(page[0, 0]) for page in pages_of(tmp_path / "a.ome.tiff")]
     assert values == [place % 251 for place in [*range(0, 600, 2), *range(1, 600, 2)]]
+
+
+MEMORY = """
+    import resource, sys
+    import numpy as np
+    import ome_writers as ow
+
+    def run(root, count, frames):
+        dims = [ow.Dimension(name=name, count=size) for name, size in (("y", 2), ("x", 2))]
+        dims.insert(0, ow.Dimension(name="t", count=count, scale=0.5, unit="second"))
+        settings = ow.AcquisitionSettings(root_path=root, dtype="uint8", dimensions=dims)
+        with ow.create_stream(settings, "direct") as stream:
+            for number in range(0, frames, frames // 4):
+                stream.append(np.full((2, 2), number % 251, np.uint8))
+                stream.skip(frames=frames // 4 - 1)
+
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
+    run(sys.argv[1] + "/first.ome.tiff", 8, 8)
+    before = peak()
+    for count in (300_000, None):
+        run(f"{sys.argv[1]}/{count}.ome.tiff", count, 200_000)
+    print(peak() - before)
+"""
+
+
+def test_a_run_of_any_length_takes_little_memory(tmp_path: Path) -> None:
+    """With planes of all frames in the OME-XML, which has 30 MB."""
+    pytest.importorskip("resource", reason="only POSIX tells how much memory a process had")
+    program = [sys.executable, "-c", textwrap.dedent(MEMORY), str(tmp_path)]
+    done = subprocess.run(program, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 64e6
+    for count in (300_000, None):
+        with tifffile.TiffFile(tmp_path / f"{count}.ome.tiff", is_ome=False) as file:
+            text = file.pages.first.description
+            assert len(text) > 14e6
+            assert text.count("<TiffData") == 200_000
+            assert text.count("<Plane ") == 4
+            assert int(file.pages[50_000].asarray()[0, 0]) == 50_000 % 251

@@ -24,7 +24,7 @@ import ome_writers as ow
 from ome_writers import placement
 from ome_writers.testing import expected_arrays, frame_pixels
 from ome_writers.testing.runs import begun
-from ome_writers.writers import placed
+from ome_writers.writers import direct_zarr, placed
 from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.placed import PlacedFiles
 
@@ -203,6 +203,39 @@ def test_a_shard_that_cannot_be_made_longer_stays_as_it_was(tmp_path: Path) -> N
     found = read_by_both(root, "0").reshape(8, 6, 5)
     np.testing.assert_array_equal(found[:3], frames)
     assert not found[3:].any()
+
+
+@pytest.mark.parametrize("cut", ["shards", "tiles in shards of tiles"])
+def test_a_shard_is_whole_while_it_is_made_longer(tmp_path: Path, cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kills the process between two writes finds what came, and nothing else."""
+    plan, root = ow.compile(settings_of(tmp_path, cut, {"t": 4, "c": 2})), tmp_path / "a.ome.zarr"
+    frames = [frame_pixels(number, (6, 5), "uint16") for number in range(1, 4)]
+    run = begun(DirectWriter(), root, plan)
+    for pixels in frames:
+        run.take(pixels)
+    run.close()
+    writer, seen = DirectWriter(), 0
+    writer.open(str(root), plan, (), attach=True)
+    writer.resize(0, (4, 2, 6, 5))
+
+    def watched(call: Callable[..., None]) -> Callable[..., None]:
+        def watch(*given: Any) -> None:
+            nonlocal seen
+            call(*given)
+            seen += 1
+            found = read_by_both(root, "0").reshape(8, 6, 5)
+            np.testing.assert_array_equal(found[:3], frames)
+            assert not found[3:7].any()
+            assert ((found[7] == 0) | (found[7] == frames[0])).all()
+
+        return watch
+
+    for name in ("put", "blank"):
+        monkeypatch.setattr(direct_zarr, name, watched(getattr(direct_zarr, name)))
+    writer.write([ow.Block([7], 0, (3, 1), frames[0][None, None])])
+    writer.close(())
+    assert seen >= 4
+    np.testing.assert_array_equal(read_by_both(root, "0")[3, 1], frames[0])
 
 
 def test_more_than_the_disk_has_room_for_is_refused(tmp_path: Path) -> None:

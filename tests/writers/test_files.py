@@ -50,7 +50,7 @@ def test_a_reader_that_never_lets_go_is_an_error(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "replace", refuse)
     monkeypatch.setattr("ome_writers.writers.files._PATIENCE", (0.0, 0.0))
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match=r"open, close it there.*used by another process.*/a'"):
         replace_file(tmp_path / "a", b"new")
     assert list(tmp_path.iterdir()) == []
 
