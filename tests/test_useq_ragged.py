@@ -12,7 +12,7 @@ import useq
 from attrs import evolve
 from useq import v2
 
-from ome_writers import AcquisitionSettings, Dimension, compile, useq_to_acquisition_settings
+from ome_writers import AcquisitionSettings, Dimension, SettingsError, compile, useq_to_acquisition_settings
 from ome_writers.items import Position
 from ome_writers.omission import Omit
 
@@ -224,6 +224,12 @@ class TestLists:
         with_cameras = AcquisitionSettings(format="scratch", dtype="uint8", **found)
         assert with_cameras.num_frames == 2 * settings.num_frames
         assert with_cameras.frames.index[:2, -1].tolist() == [0, 1]
+
+
+    def test_a_long_loop_cannot_be_left_out_of_a_list(self) -> None:
+        dims = [Dimension(name="t", count=2), Dimension(name="z", count=65), *converted(channels=["A"]).dimensions[-2:]]
+        with pytest.raises(SettingsError, match=r"frames\.index: must have an index for each loop \(t, z\); got 1"):
+            AcquisitionSettings(dimensions=dims, frames=[[0], [1]])
 
 
 class TestSecondVersion:
