@@ -164,6 +164,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (itertools.repeat({"t": 0}), {}, "events: go on after 1000 events, maybe without end"),
     ([{"t": 0}], {"frame_shape": None}, "frame_shape: must be given: (height, width) of a frame, in pixels"),
     ([{"t": 0}], {"dtype": ""}, "dtype: is required"),
+    ([{"t": 0}], {"cameras": ["left", {"name": "right", "shape": (0, 4)}]}, "cameras.shape"),
 ]
 UNDECLARED: list[tuple[Any, str]] = [
     ([{"t": 0, "p": 0, "c": "Cy5"}], "frames.index.0.c: must be one of the names of 'c' ('DAPI', 'GFP'); got 'Cy5'"),

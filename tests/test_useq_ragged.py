@@ -225,11 +225,34 @@ class TestLists:
         assert with_cameras.num_frames == 2 * settings.num_frames
         assert with_cameras.frames.index[:2, -1].tolist() == [0, 1]
 
-
     def test_a_long_loop_cannot_be_left_out_of_a_list(self) -> None:
         dims = [Dimension(name="t", count=2), Dimension(name="z", count=65), *converted(channels=["A"]).dimensions[-2:]]
         with pytest.raises(SettingsError, match=r"frames\.index: must have an index for each loop \(t, z\); got 1"):
             AcquisitionSettings(dimensions=dims, frames=[[0], [1]])
+
+    @pytest.mark.parametrize("order", ["pcgz", "cpz"])
+    def test_loops_between_positions_and_points_of_grids(self, order: str) -> None:
+        # Around both, between them and within them; around some positions, and within others.
+        places = [(0, 0), (9, 9) if order == "pcgz" else position(channels=["A", "B"])]
+        seq = useq.MDASequence(
+            stage_positions=places,
+            grid_plan=GRID if order == "pcgz" else None,
+            channels=["A", "B"] if order == "pcgz" else ["A", "C"],
+            z_plan=PLANES,
+            axis_order=order,
+        )
+        assert compile(converted(seq)).frames == len(list(seq))
+
+    def test_what_useq_cannot_run(self) -> None:
+        # An autofocus plan looks for the planes of a sub-sequence among those around it.
+        seq = useq.MDASequence(
+            stage_positions=[(0, 0), position(z_plan=PLANES, autofocus_plan={"axes": ("z",)})],
+            channels=["A", "B"],
+            axis_order="pzc",
+            z_plan={"relative": [0, 5]},
+        )
+        with pytest.raises(NotImplementedError, match=r"useq cannot run it: IndexError"):
+            converted(seq)
 
 
 class TestSecondVersion:
@@ -287,3 +310,23 @@ class TestSecondVersion:
     def test_an_axis_without_items(self) -> None:
         with pytest.raises(NotImplementedError, match="no event takes an image"):
             converted(v2.MDASequence(axes=(v2.SimpleValueAxis(axis_key="q", values=[]),)))
+
+    def test_a_sequence_of_nothing_is_one_frame(self) -> None:
+        assert converted(v2.MDASequence()).num_frames == len(list(v2.MDASequence())) == 1
+
+    def test_events_that_take_no_image(self) -> None:
+        class Never(v2.SimpleValueAxis[int]):
+            def should_skip(self, prefix: Any) -> bool:
+                return True
+
+        with pytest.raises(NotImplementedError, match="events: none takes an image"):
+            converted(v2.MDASequence(axes=(Never(axis_key="q", values=[1]),)))
+
+    def test_what_only_its_events_know(self) -> None:
+        class Builder(type(v2.MDASequence().event_builder)):  # type: ignore[misc]
+            pass
+
+        seq = v2.MDASequence(channels=["A"], event_builder=Builder())
+        assert converted(seq).frames.index.tolist() == [[0]]
+        points = v2.RandomPoints(num_points=3, random_seed=None)
+        assert converted(v2.MDASequence(axes=(points,))).num_frames == 3

@@ -92,11 +92,6 @@ class Nest:
         return self.loops[GRID].items if GRID in self.loops else (None,)
 
     @property
-    def loc(self) -> Loc:
-        """Where the position stands in the sequence."""
-        return () if self.position is None else ("stage_positions", self.number)
-
-    @property
     def axes(self) -> dict[str, Loop]:
         """The loops over times, channels and depths."""
         return {axis: loop for axis, loop in self.loops.items() if axis not in (POSITION, GRID)}

@@ -49,7 +49,7 @@ def nested(seq: Any, given: Mapping[str, UnitTuple], factors: Mapping[str, float
     if any(type(one).__name__ not in _HARMLESS for one in seq.transforms):
         raise NoLoops("events that are changed when they are made")
     loops = {key: _loop(key, axis) for key, axis in axes.items()}
-    if not loops or any(loop.count == 0 for loop in loops.values()):
+    if any(loop.count == 0 for loop in loops.values()):
         raise refused((), "no event takes an image, since an axis has no items")
     if by_chance := [key for key, axis in axes.items() if getattr(axis, "random_seed", 0) is None]:
         raise NoLoops(f"points by chance ({by_chance[0]})")
