@@ -15,6 +15,7 @@ from ome_writers.beyond import ask
 from ome_writers.check import (
     Rule,
     choice,
+    file_name_fault,
     flag,
     listed,
     readable,
@@ -56,6 +57,9 @@ def _single_name(name: str) -> Rule:
         value = getattr(format_, name)
         if "/" in value or "\\" in value:
             yield Problem((name,), "invalid_value", f"must be a name, not a path; got {shown(value)}")
+        # A suffix is the end of a name.
+        elif value and (fault := file_name_fault(value if name != "suffix" else f"a{value}")):
+            yield Problem((name,), "invalid_value", f"cannot be in a name: it {fault}; got {shown(value)}")
 
     return rule
 
@@ -300,11 +304,25 @@ def _group_names(settings: Any) -> Iterator[Problem]:
             continue
         for number_, position in enumerate(dimension.coords):
             if not re.fullmatch(r"(?!__)(?!.*\.$)[A-Za-z0-9_-][A-Za-z0-9._-]*", position.name):
-                message = f"as a group name must be letters, digits, '-', '_' and '.'; got {position.name!r}"
+                message = f"as a group name must be letters, digits, '-', '_' and '.'; got {shown(position.name)}"
+                yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
+            elif fault := file_name_fault(position.name) or _document_fault(position.name):
+                message = f"cannot name a group: it {fault}; use group_names='number'; got {shown(position.name)}"
                 yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
             elif position.name.partition(".")[0].upper() in _DEVICES:
                 message = f"as a group name must not be one that Windows keeps for devices; got {position.name!r}"
                 yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
 
 
-READY: Final[tuple[Rule, ...]] = (_present, _storable_dtype, _group_names)
+def _document_fault(name: str) -> str | None:
+    return "is what OME-Zarr calls something else" if name.lower() in ("zarr.json", "labels") else None
+
+
+def _root_name(settings: Any) -> Iterator[Problem]:
+    path = settings.root_path
+    if path and settings.format.name != "scratch" and re.split(r"[/\\]", path.rstrip("/\\"))[-1] in ("", ".", ".."):
+        message = f"must end in the name that the dataset shall have; got {shown(path)}"
+        yield Problem(("root_path",), "invalid_value", message)
+
+
+READY: Final[tuple[Rule, ...]] = (_present, _root_name, _storable_dtype, _group_names)

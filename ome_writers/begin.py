@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import PlanError, Problem
 from ome_writers.plan import Plan
 from ome_writers.run import Run
-from ome_writers.writer import Writer, choose_writer, unmet, writer_named
+from ome_writers.writer import Documents, Writer, choose_writer, unmet, writer_named
 
 Backend = str | Writer | None
 
@@ -30,19 +31,16 @@ def begun(plan: Plan, backend: Backend) -> Run:
         from ome_writers.writers.ring import BufferedWriter
 
         writer = BufferedWriter(writer, plan.settings.buffer_bytes)
-    from ome_writers.space import require_space
-    from ome_writers.target import room_at
-
     settings, stamp = plan.settings, _stamp(plan)
     root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
-    local = writer.capabilities.persistent and root and not is_url(root)
-    if local:
-        require_space(plan, root, overwrite=settings.overwrite)
-    with room_at(root, overwrite=settings.overwrite) if local else _room_at_url(root, overwrite=settings.overwrite):
-        run = Run(plan, writer, root, stamp)
-        able = writer.capabilities
-        said = Outcome(writer=able.name, root=root, placed=able.positioned)
-        writer.open(root, plan, documents(plan, stamp, said))
+    run = Run(plan, writer, root, stamp)
+    able = writer.capabilities
+    described = documents(plan, stamp, Outcome(writer=able.name, root=root, placed=able.positioned))
+    if able.persistent and root and not is_url(root):
+        _create(run, described)
+    else:
+        with _room_at_url(root, overwrite=settings.overwrite):
+            writer.open(root, plan, described)
     return run
 
 
@@ -59,6 +57,34 @@ def _room_at_url(root: str, *, overwrite: bool) -> Iterator[None]:
             raise
         message = f"overwrite: {root} exists, and only datasets on local disks are replaced"
         raise FileExistsError(f"{message}; nothing was changed: remove it yourself, or give another path") from error
+
+
+def _create(run: Run, described: Documents) -> None:
+    """Create the dataset at a path, and have the run hold the lock on it."""
+    from ome_writers.lock import Lock
+    from ome_writers.space import nothing_reserved, require_space
+    from ome_writers.target import require_free, room_at
+
+    plan, writer, root, overwrite = run.plan, run.writer, run.root, run.plan.settings.overwrite
+    require_space(plan, root, overwrite=overwrite)
+    if not overwrite:
+        require_free(root, overwrite=False)
+    lock = Lock(Path(root))
+    try:
+        with room_at(root, overwrite=overwrite) as room:
+            if not room.replaces:
+                writer.open(root, plan, described)
+            else:
+                with nothing_reserved():
+                    writer.open(str(room.at), plan, described)
+                # Where a file is open, it cannot be renamed.
+                writer.abort()
+                room.move_in()
+                writer.open(root, plan, described, attach=True)
+    except BaseException:
+        lock.release()
+        raise
+    run.held = lock
 
 
 def _stamp(plan: Plan) -> Stamp:

@@ -110,7 +110,7 @@ class Bridged(Checked):
         """
         try:
             values = json.loads(json_data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SettingsError([Problem((), "syntax", f"is no JSON: {error}")]) from None
         return cls.model_validate(values, **options)
 

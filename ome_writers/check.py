@@ -137,6 +137,33 @@ def text_fault(value: object) -> tuple[str, str] | None:
     return None
 
 
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+"""Names that stand for devices on Windows, whatever follows a dot."""
+_LONGEST_NAME: Final = 200
+"""Bytes of UTF-8; file systems take 255, and some names get a prefix while they are written."""
+
+
+def file_name_fault(name: str) -> str | None:
+    """Return why a text cannot be the name of a file or folder on every system, `None` if it can.
+
+    Examples
+    --------
+    >>> file_name_fault("A1"), file_name_fault("com1.x")
+    (None, 'stands for a device on Windows')
+    """
+    if name in ("", ".", "..") or re.search(r"[/\\]", name):
+        return "is a path, not a name"
+    if bad := re.search(r"[<>:\"|?*\x00-\x1f\x7f]", name):
+        return f"holds {bad.group()!r}, which Windows allows in no name"
+    if name[-1] in ". ":
+        return "ends in a dot or a space, which Windows drops"
+    if _RESERVED.fullmatch(name):
+        return "stands for a device on Windows"
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} bytes"
+    return None
+
+
 def text(name: str, *, optional: bool = False, empty: bool = False) -> Rule:
     """Make the rule that `name` is text that OME-XML can store."""
 

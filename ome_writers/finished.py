@@ -109,6 +109,8 @@ def finish(
 def _require_fit(said: Prepared, placement: Placement, shapes: Shapes, root: Path) -> None:
     """Refuse a list that is not of this plan, and files that are not those that were prepared."""
     planned, name = described(placement, shapes), f"{root.name}.placement.json"
+    if len(said.stamp.uuids) <= len(placement.plan.layout.files):
+        _refuse((name, "stamp", "uuids"), "invalid_file", "must be one for each file, and one more")
     if len(said.arrays) != len(planned):
         _refuse((name, "arrays"), "invalid_file", f"must be {len(planned)}, as planned; got {len(said.arrays)}")
     for number, (listed, array) in enumerate(zip(said.arrays, planned, strict=True)):

@@ -225,18 +225,14 @@ def title_of(root_path: str) -> str:
 def shapes_of(plan: Plan, outcome: Outcome) -> tuple[tuple[int, ...], ...]:
     """Return the shape of each array: as planned while the run lasts, then as it came and could be stored.
 
-    While the run lasts, an axis without end is as long as is announced for the frame that comes next. Where pages are
-    appended as frames come, it has the rounds that are complete, and one at least.
+    While the run lasts, an axis without end is as long as is announced for the frame that comes next.
     """
     if outcome.verdict != "running":
         return plan.shapes(outcome.told)
     axis = next((axis for axis, size in enumerate(plan.layout.arrays[0].shape) if size is None), None)
     if axis is None:
         return plan.first_shapes
-    if outcome.placed or plan.settings.format.name != "ome-tiff":
-        length = plan.announced(int(plan.rows(outcome.cursor, outcome.cursor + 1)["index"][0, axis]) + 1)
-    else:
-        length = max(1, int(plan.rows(outcome.end, outcome.end + 1)["index"][0, axis]))
+    length = plan.announced(int(plan.rows(outcome.cursor, outcome.cursor + 1)["index"][0, axis]) + 1)
     return tuple((*shape[:axis], length, *shape[axis + 1 :]) for shape in plan.first_shapes)
 
 

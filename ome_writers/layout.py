@@ -319,8 +319,18 @@ def _places(
         if settings.format.is_single_file(len(settings.positions)):
             return (), [""] * len(combinations)
         stem = posixpath.basename(split_suffix(settings.root_path.replace("\\", "/"))[0])
-        return (), [f"{stem}_p{image:03}{settings.format.suffix}" for image in range(len(combinations))]
+        files = [f"{stem}_p{image:03}{settings.format.suffix}" for image in range(len(combinations))]
+        _refuse_companion(settings.format, files)
+        return (), files
     return (), [str(image) for image in range(len(combinations))]
+
+
+def _refuse_companion(format_: OmeTiffFormat, files: list[str]) -> None:
+    """Refuse a companion file that would overwrite one with pixels, on some file system."""
+    name = format_.companion_file
+    if format_.multi_file_metadata == "companion-file" and name.casefold() in map(str.casefold, files):
+        message = f"must be another name: the pixels of a position are in {name!r}"
+        raise SettingsError([Problem(("format", "companion_file"), "conflict", message)])
 
 
 def _zarr_places(

@@ -26,6 +26,7 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -158,8 +159,11 @@ def prepared_from_json(data: bytes) -> Prepared:
     if not isinstance(values, dict) or values.get(_MARK) != _VERSION:
         _refuse((_MARK,), f"must be {_VERSION}, the version that is understood")
     for key, kind in _KINDS.items():
-        if not isinstance(values.get(key), kind):
+        if not isinstance(values.get(key), kind) or isinstance(values[key], bool):
             _refuse((key,), "is missing, or of another type")
+    for number, array in enumerate(values["arrays"]):
+        if not isinstance(array, dict) or not _is_shape(array.get("shape")):
+            _refuse(("arrays", number), "must say the shape of an array")
     return Prepared(
         dataset=values["dataset"],
         table=values["table"],
@@ -167,7 +171,7 @@ def prepared_from_json(data: bytes) -> Prepared:
         stamp=_stamp(values["stamp"]),
         arrays=tuple(values["arrays"]),
         files=tuple(_file(number, file) for number, file in enumerate(values["files"])),
-        finished=None if values["finished"] is None else _finished(values["finished"]),
+        finished=None if values["finished"] is None else _finished(values["finished"], values["frames"]),
     )
 
 
@@ -175,6 +179,10 @@ _KINDS: Final[dict[str, Any]] = {
     "dataset": str, "table": str, "frames": int, "stamp": dict, "arrays": list, "files": list,
     "finished": dict | None,
 }  # fmt: skip
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(size, int) and size >= 0 for size in value)
 
 
 def _stamp(values: dict[str, Any]) -> Stamp:
@@ -188,15 +196,22 @@ def _stamp(values: dict[str, Any]) -> Stamp:
 def _file(number: int, values: Any) -> FileSpec:
     try:
         return FileSpec(str(values["path"]), int(values["size"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         _refuse(("files", number), f"must hold a path and a size: {error!r}")
 
 
-def _finished(values: dict[str, Any]) -> Finished:
+def _finished(values: dict[str, Any], most: int) -> Finished:
     try:
-        return Finished(int(values["frames"]), tuple((int(first), int(last)) for first, last in values["missing"]))
-    except (KeyError, TypeError, ValueError) as error:
+        found = Finished(int(values["frames"]), tuple((int(first), int(last)) for first, last in values["missing"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         _refuse(("finished",), f"must hold frames and ranges of missing ones: {error!r}")
+    # Ascending, or a few ranges could stand for more places than fit into any memory.
+    ends = [-1, *(end for range_ in found.missing for end in range_), found.frames]
+    if not 0 <= found.frames <= most or any(
+        later < before + (number % 2 == 0) for number, (before, later) in enumerate(pairwise(ends))
+    ):
+        _refuse(("finished",), f"must be ascending ranges within {most} frames")
+    return found
 
 
 def _refuse(loc: Loc, message: str) -> NoReturn:

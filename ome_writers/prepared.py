@@ -23,6 +23,7 @@ from ome_writers.cuts import FileSpec
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.files import save_plan
+from ome_writers.lock import Lock
 from ome_writers.order import Rows
 from ome_writers.place_file import (
     Prepared,
@@ -35,7 +36,7 @@ from ome_writers.place_file import (
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
 from ome_writers.space import require_space
-from ome_writers.target import room_at
+from ome_writers.target import require_free, room_at
 from ome_writers.writer import unmet
 from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.direct_tiff import DirectTiff
@@ -116,9 +117,16 @@ def prepare(plan: Plan, *, frames: int | None = None, table: str | os.PathLike[s
     paths = beside(root) if table is None else evolve(beside(root), table=_table_path(table))
     stamp = Stamp(datetime.now(UTC), tuple(str(uuid.uuid4()) for _ in range(len(plan.layout.files) + 1)))
     require_space(plan, str(root), overwrite=settings.overwrite)
-    with room_at(str(root), overwrite=settings.overwrite), _removed_on_error(paths):
+    if not settings.overwrite:
+        require_free(str(root), overwrite=False)
+    with (
+        contextlib.closing(Lock(root)),
+        room_at(str(root), overwrite=settings.overwrite) as room,
+        _removed_on_error(paths),
+    ):
         files = _last_file(placement, stop) + 1
-        shapes = _make(plan, root, stamp, stop, files)
+        shapes = _make(plan, room.at, stamp, stop, files)
+        room.move_in()
         folder = root.parent
         there = Path(os.path.relpath(paths.table.absolute(), folder.absolute())) if table else Path(paths.table.name)
         said = Prepared(

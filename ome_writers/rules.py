@@ -21,6 +21,7 @@ from ome_writers.check import (
     Draft,
     Rule,
     choice,
+    file_name_fault,
     flag,
     is_finite,
     is_number,
@@ -173,6 +174,10 @@ def _plate_names(name: str) -> Rule:
             elif not re.fullmatch(r"[A-Za-z0-9]+", value):
                 # NGFF 0.5, "plate" metadata: names are alphanumeric and the well's path is made of them.
                 yield Problem((name, number_), "invalid_value", f"must be letters and digits only; got {shown(value)}")
+            elif unfit := file_name_fault(value):
+                yield Problem((name, number_), "invalid_value", f"names a folder, but it {unfit}; got {shown(value)}")
+            elif value.lower() == "ome":
+                yield Problem((name, number_), "invalid_value", f"is what OME-Zarr calls something else: {value!r}")
         # Wells become folders, and many file systems do not tell 'a' from 'A'.
         for double in repeated(value.lower() for value in names if isinstance(value, str)):
             yield Problem((name,), "conflict", f"must differ in more than case; got {double!r} more than once")

@@ -152,6 +152,8 @@ class Run(RunState):
         with self.lock:
             if self.outcome is not None:
                 return self.outcome
+            if self.disowned:
+                return self.so_far()
             self._forget_ahead()
             whole = self.plan.frames in (None, self.cursor) and self.due <= self.cursor and error is None
             if self.puts is not None:
@@ -169,7 +171,10 @@ class Run(RunState):
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
-            self._close_writer(self.outcome.told)
+            try:
+                self._close_writer(self.outcome.told)
+            finally:
+                self.let_go()
             if self._failure is not None:
                 raise self._failure
             return self.outcome
@@ -177,13 +182,14 @@ class Run(RunState):
     def abort(self) -> None:
         """Let go of everything; what stands on disk says that the run did not end."""
         with self.lock:
-            if self.outcome is None:
+            if self.outcome is None and not self.disowned:
                 self._forget_ahead()
                 if self.puts is not None:
                     self.puts.close()
                     self.cursor = 0 if self.puts.spool is not None else self.cursor
                 self.outcome = self._said("stopped", None)
                 self.writer.abort()
+                self.let_go()
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

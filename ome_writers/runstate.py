@@ -6,6 +6,7 @@ frames come in any order (`put`), it is the places whose frames came; the cursor
 
 from __future__ import annotations
 
+import os
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
 from ome_writers.errors import PlanExhausted, StreamClosedError, WriteError
 from ome_writers.layout import block_shape
+from ome_writers.lifetime import disowned_in_forks, keep_forever
+from ome_writers.lock import Lock
 from ome_writers.plan import Plan
 from ome_writers.puts import Puts
 from ome_writers.records import Record
@@ -116,6 +119,35 @@ class RunState:
         self._ahead: list[Step] = []
         self._next = 0
         """Which of the steps ahead comes next."""
+        self.held: Lock | None = None
+        """The right to write the dataset, where others could ask for it."""
+        self._process = os.getpid()
+        self.disowned = False
+        """Whether the run is that of another process, of which this one is a fork."""
+        disowned_in_forks(self)
+
+    def before_fork(self) -> None:
+        """Come to rest, and stay so until `after_fork`."""
+        self.lock.acquire()
+        if self.outcome is None and (rest := getattr(self.writer, "rest", None)):
+            rest()
+
+    def after_fork(self) -> None:
+        """Go on."""
+        self.lock.release()
+
+    def disown(self) -> None:
+        """Take nothing from now on, and change nothing: the process that this one is a fork of goes on with the run."""
+        keep_forever(self)
+        # Some other thread of that process may hold it, which there is not in this one.
+        self.lock = threading.RLock()
+        self.disowned = True
+        self._forget_ahead()
+
+    def let_go(self) -> None:
+        """Let others write the dataset."""
+        if self.held is not None:
+            self.held.release()
 
     # ── what others ask while frames come, and after that ───────────────────────────────────────────────────────────
 
@@ -126,6 +158,7 @@ class RunState:
     def read(self, array: int, selection: Rectangle) -> NDArray[Any]:
         """Return pixels that were taken, whether stored or in a block that is still open."""
         with self.lock:
+            self._require_own()
             if self._failure is not None:
                 raise WriteError(f"nothing can be read after this: {self._failure}", self._failure.frame)
             if self._waiting is not None:
@@ -179,6 +212,7 @@ class RunState:
         Metadata of single frames is only written when the run ends.
         """
         with self.lock:
+            self._require_own()
             self.edits, self.globals = edits, {**self.globals, **more}
             if self.outcome is not None:
                 self.outcome = evolve(self.outcome, globals=self.globals)
@@ -298,12 +332,21 @@ class RunState:
 
     def _require_going_on(self) -> None:
         """Refuse to take anything once the run has ended, or failed."""
+        self._require_own()
         if self.outcome is not None:
             raise StreamClosedError("the stream is closed; nothing can be written to it")
         if self._failure is not None:
             raise WriteError(
                 f"no more frames are taken after this: {self._failure}", self._failure.frame
             ) from self._failure
+
+    def _require_own(self) -> None:
+        """Refuse what would touch the files of another process."""
+        if self.disowned:
+            raise WriteError(
+                f"the stream to {self.root or 'memory'} belongs to process {self._process}, and this one was forked "
+                "from it: hand the frames over to that process, or create a stream of its own at another path"
+            )
 
     def _forget_ahead(self) -> None:
         """Make the next step look whether it may be taken at all."""

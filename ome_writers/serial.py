@@ -225,6 +225,10 @@ _MOST_DIGITS = 20
 """No field holds a whole number with more; `int` takes its time for thousands, and then refuses."""
 
 
+_DEEPEST = 100
+"""Levels of a document in YAML; settings have ten."""
+
+
 def _from_json(text: str) -> Any:
     def whole(digits: str) -> int | float:
         return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
@@ -249,7 +253,19 @@ def _from_yaml(text: str) -> Any:
     yaml = _library("yaml", "YAML", "PyYAML")
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+        depth = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
+            # Each level costs the library a look at all levels above it.
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise RecursionError
+            try:
+                return self.compose_flat(parent, index)
+            finally:
+                self.depth -= 1
+
+        def compose_flat(self, parent: Any, index: Any) -> Any:
             # A few lines of aliases of aliases stand for more values than fit into any memory.
             if self.check_event(yaml.AliasEvent):
                 event = self.peek_event()

@@ -233,13 +233,25 @@ def _tiff(path: Path) -> list[Frames]:
     return parts
 
 
+class _Ranges:
+    """Numbers, as stretches: few words can stand for more of them than fit into any memory."""
+
+    def __init__(self, stretches: list[range]) -> None:
+        self._stretches = stretches
+
+    def __contains__(self, number: object) -> bool:
+        return any(number in stretch for stretch in self._stretches)
+
+
 def _blank_pages(xml: str | None) -> dict[int, Container[int]]:
     """Return the pages of each image that stand for frames that did not come, as our OME-XML says."""
-    root = ET.fromstring(xml) if xml else ET.Element("OME")  # noqa: S314 - tifffile parses it as well
+    from ome_writers.readers.tiff import parsed
+
+    root = parsed(xml) if xml else ET.Element("OME")
     told = {}
     for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{BLANK_NAMESPACE}']"):
         stretches = [part.split("-") for part in note.findtext("{*}Value/{*}M", "").split()]
-        told[note.get("ID")] = {n for ends in stretches for n in range(int(ends[0]), int(ends[-1]) + 1)}
+        told[note.get("ID")] = _Ranges([range(int(ends[0]), int(ends[-1]) + 1) for ends in stretches])
     images = enumerate(root.iterfind("{*}Image"))
     refs = ((number, ref.get("ID")) for number, image in images for ref in image.iterfind("{*}AnnotationRef"))
     return {number: told[ref] for number, ref in refs if ref in told}

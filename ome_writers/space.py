@@ -5,14 +5,30 @@ from __future__ import annotations
 import contextlib
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import block_shape
 from ome_writers.plan import Plan
+
+WAITS: Final[ContextVar[bool]] = ContextVar("waits", default=False)
+"""Whether no room may be taken on a disk before pixels come."""
+
+
+@contextlib.contextmanager
+def nothing_reserved() -> Iterator[None]:
+    """Have nobody take room on a disk in here: what a new dataset replaces has it still."""
+    token = WAITS.set(True)
+    try:
+        yield
+    finally:
+        WAITS.reset(token)
 
 
 def pixel_bytes(plan: Plan) -> int:

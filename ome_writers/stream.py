@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
-from ome_writers import edits
+from ome_writers import edits, lifetime
 from ome_writers.begin import Backend, begun
 from ome_writers.documents import Outcome
 from ome_writers.plan import Plan
@@ -54,6 +54,7 @@ class Stream:
         self._heard: list[Events] = []
         """The events, once somebody asked for them."""
         self._forgotten = weakref.finalize(self, _close_forgotten, self._run, self._heard)
+        lifetime.call_at_exit(self._forgotten)
 
     @property
     def plan(self) -> Plan:
@@ -308,6 +309,9 @@ class Stream:
 
     def _close(self, error: BaseException | None) -> None:
         self._forgotten.detach()
+        lifetime.forget(self._forgotten)
+        if self._run.disowned:
+            return
         with self._stack:
             try:
                 if error is None:
@@ -339,15 +343,14 @@ def close_after(run: Run, error: BaseException) -> None:
     """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
     try:
         outcome = run.close(error)
-        if isinstance(error, KeyboardInterrupt):
-            error.add_note(f"{outcome.root or 'what was written'}: {outcome.frames} frames are stored, and can be read")
+        error.add_note(f"{run.root or 'the stream'} holds {outcome.frames} frames ({outcome.verdict})")
     except Exception as further:  # noqa: BLE001 - the first error is the one to see
         if further is not error:
             error.add_note(f"and at closing: {further}")
 
 
 def _close_forgotten(run: Run, heard: list[Events]) -> None:
-    if run.outcome is not None:
+    if run.outcome is not None or run.disowned:
         return
 
     def end() -> None:

@@ -100,6 +100,10 @@ class Capabilities:
     """How to get codecs that it could do, and that are not installed."""
     in_flight_bytes: int = 0
     """The most bytes that it holds on to after `write` has returned."""
+    live: bool = True
+    """Whether other programs can read the dataset at every moment of the run, and after the process was killed."""
+    may_hang: bool = False
+    """Whether the library underneath may never return when a disk fails. `"auto"` takes no such writer."""
 
 
 @runtime_checkable
@@ -113,9 +117,10 @@ class Writer(Protocol):
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
 
-    Two more members are used if a writer has them. `lost` (a sequence, asked for after an error): the numbers of the
+    Three more members are used if a writer has them. `lost` (a sequence, asked for after an error): the numbers of the
     frames that `write` took and that could not be stored. `note(frame, array, index, record)`: called with the metadata
-    of each frame that has some, once `write` has its pixels.
+    of each frame that has some, once `write` has its pixels. `rest()`: called before the process is forked; returns
+    when no thread of a library is at work, since a child that inherits a half-done piece of work may never end.
 
     Examples
     --------
@@ -268,7 +273,7 @@ def grows_in_steps(plan: Plan, capabilities: Capabilities) -> bool:
     """
     if None not in plan.layout.arrays[0].shape or not capabilities.persistent:
         return False
-    return plan.settings.format.name == "ome-zarr" or capabilities.positioned
+    return plan.settings.format.name != "scratch"
 
 
 def nesting(plan: Plan) -> tuple[int, ...]:
@@ -394,7 +399,10 @@ def choose_writer(plan: Plan) -> Writer:
             problems += error.problems
             continue
         missing = unmet(plan, writer.capabilities)
-        if not missing:
+        if not missing and not writer.capabilities.may_hang:
             return writer
+        if not missing:
+            message = f"{name} can do it, but may hang when a disk fails; it must be asked for by name"
+            missing = (Problem(("backend",), "unsupported", message),)
         problems += missing
     raise PlanError(problems)

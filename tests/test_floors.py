@@ -57,6 +57,7 @@ FLOORS = (
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
+        *["lifetime", "lock", "ownership"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         "writers.ring",
@@ -84,7 +85,7 @@ FLOORS = (
         *[f"conversion.{name}" for name in ("from_ndtiff", "micromanager")],
         *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "init", "prepare", "show")],
         *[f"cli.{name}" for name in ("watch", "trust", "arrange")],
-        *[f"testing.{name}" for name in ("runs", "tiffs", "sequences")],
+        *[f"testing.{name}" for name in ("runs", "tiffs", "faults", "sequences")],
         *[
             f"testing.{name}"
             for name in (

@@ -72,7 +72,7 @@ def metadata_file(file: Path, xml: str | None) -> Path | None:
     """
     if not (xml and (elsewhere := _BINARY_ONLY.search(xml))):
         return None
-    other = file.parent / elsewhere[1]
+    other = file.parent / Path(elsewhere[1]).name  # beside it, whatever it says
     if not other.is_file():
         # An absolute name goes astray when the set is moved; most likely it is here.
         other = file.parent / PureWindowsPath(elsewhere[1]).name

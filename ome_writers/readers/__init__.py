@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST, as_now
 from ome_writers.records import Record
 
+_MALFORMED: Final = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    StopIteration,
+    SyntaxError,
+)
+"""What reading raises where a document is not what it should be; `SyntaxError`: of XML."""
+
 
 def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
     """Return the cube of a dataset (or of one of its cameras) and its arrays, which know their `shape`, and `read`.
+
+    The documents may come from anywhere: nothing outside the dataset is read, and no memory taken that they only claim.
 
     Raises
     ------
@@ -23,7 +36,13 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
     ValueError
         If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
     """
-    path = str(path)
+    try:
+        return _reopened(str(path), camera)
+    except _MALFORMED as error:
+        raise ValueError(f"{path}: its documents cannot be understood: {error!r}") from error
+
+
+def _reopened(path: str, camera: str | int | None) -> tuple[Cube, Any]:
     if not is_url(path) and not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     if not is_url(path) and Path(path, MANIFEST).is_file():

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -16,6 +16,9 @@ from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
 from ome_writers.records import Record
 from ome_writers.run import Run
 from ome_writers.writers.framestore import FiledFrames, read_frames
+
+_MISSING: Final = 64 << 20
+"""Bytes by which a file may be shorter than its manifest says: of one that was cut, the rest can be read."""
 
 
 class ScratchArrays:
@@ -65,7 +68,13 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
         dtypes = [str(dtype) for dtype in said.get("dtypes") or [said["dtype"]] * len(shapes)]
         cube = cube_from(said, shapes, dtypes, camera)
         store = FiledFrames(paths, [shape[-2:] for shape in shapes], dtypes, writes=False)
-        fits = sorted(axes) == list(range(len(shapes[0]))) and len(paths) == len(shapes)
+        fits = (
+            all(dtype.kind in "biufc" for dtype in store.dtypes)
+            and min(map(min, shapes)) >= 0
+            and all(len(shape) == len(axes) for shape in shapes)
+            and sorted(axes) == list(range(len(shapes[0])))
+            and len(paths) == len(shapes)
+        )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
     if not fits:
@@ -79,6 +88,10 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
             for array, shape in enumerate(shapes)
         ]
         cube = cube_from(said, shapes, dtypes, camera)
+    for path, shape, dtype in zip(paths, shapes, store.dtypes, strict=True):
+        # What a manifest claims takes no memory before it is known to be there.
+        if prod(shape) * dtype.itemsize > (there := path.stat().st_size) + _MISSING:
+            raise ValueError(f"{path}: is shorter than {MANIFEST} says: {there} bytes for {shape} {dtype}")
     return cube, ScratchArrays(store, shapes, axes)
 
 
@@ -103,8 +116,11 @@ def frame_metadata(folder: Path) -> list[Record]:
     >>> frame_metadata(Path("cells"))
     [{'frame': 0, 'array': 0, 'storage_index': [0], 'exposure_time': 0.01}]
     """
-    said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
-    # Until the run has ended the manifest has none; that of 0.3 never has any.
-    if said.get("verdict", "running") == "running":
-        return read_notes(notes.read_bytes()) if notes.exists() else []
-    return list(said["frame_metadata"])
+    try:
+        said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
+        # Until the run has ended the manifest has none; that of 0.3 never has any.
+        if said.get("verdict", "running") == "running":
+            return read_notes(notes.read_bytes()) if notes.exists() else []
+        return list(said["frame_metadata"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error

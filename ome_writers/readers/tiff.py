@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ome_writers.cube import Cube, Rectangle, cube_from
 from ome_writers.documents import Outcome
+from ome_writers.layout import MOST_IMAGES
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.omexml_pages import first_pages, planned_planes
 from ome_writers.order import Rows
@@ -30,6 +31,8 @@ from ome_writers.pages import paging
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 
+_MOST_PLANES: Final = 100_000_000
+"""Of an image: an OME-XML with more would be larger than the largest text."""
 _MOST_FILES: Final = 16
 """Files that are held open at once."""
 
@@ -178,7 +181,7 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
         If it is no OME-TIFF that this library wrote.
     """
     file, text = _described(path if path.is_file() else _first_of(path))
-    root = ET.fromstring(text)  # noqa: S314 - tifffile parses it as well, and entities are not expanded
+    root = parsed(text)
     facts = _facts(root)
     if "dimensions" not in facts:
         raise ValueError(f"{path}: does not say in which order it was acquired; read it with tifffile")
@@ -189,10 +192,12 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     fans = prod(dim["count"] for dim in facts["dimensions"] if dim["name"] not in axes)
     if "held" in facts:
         fans = len(facts["held"])
+    if not 0 < fans <= MOST_IMAGES:
+        raise ValueError(f"{path}: claims to hold {fans} images")
     if len(images) < fans and '<M K="verdict">running</M>' in text:
         # While a run lasts, or if it was killed, each file of a set may tell of itself only.
         for other in _files_in(file.parent):
-            images |= _images(ET.fromstring(_described(other)[1]))  # noqa: S314 - as above
+            images |= _images(parsed(_described(other)[1]))
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
     if '<M K="verdict">running</M>' in text:
@@ -203,6 +208,9 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     known = next(one for one in pixels if one is not None)
     every = [known if one is None else one for one in pixels]
     frames = [(int(one.attrib["SizeY"]), int(one.attrib["SizeX"])) for one in every]
+    with tifffile.TiffFile(file, is_ome=False) as tiff:
+        if (size := tiff.pages.first.shape[:2]) not in frames:
+            raise ValueError(f"{file}: claims to hold frames of {frames[0]}; its pages are {size}")
     dtypes = [_DTYPES.get(one.attrib["Type"], one.attrib["Type"]) for one in every]
     arrays = TiffArrays(pages, frames, dtypes)
     shapes = [list(arrays.shape(array)) for array in range(fans)]
@@ -259,6 +267,19 @@ def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
     return found
 
 
+def parsed(text: str) -> ET.Element:
+    """Return the root of an XML document that may come from anywhere.
+
+    Raises
+    ------
+    ValueError
+        If it declares entities, which no OME-XML needs, and a few of which can stand for any number of bytes.
+    """
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("declares a document type, which an OME-XML has none of")
+    return ET.fromstring(text)  # noqa: S314 - without entities, it is as long as it looks
+
+
 def _images(root: ET.Element) -> dict[int, ET.Element]:
     return {int(image.attrib["ID"].removeprefix("Image:")): image for image in root.iterfind("{*}Image")}
 
@@ -284,7 +305,7 @@ def _described(path: Path) -> tuple[Path, str]:
     if not text.lstrip().startswith("<"):
         raise ValueError(f"{path}: is no OME-TIFF")
     # OME-XML 2016-06, `BinaryOnly`: what is said of these pixels stands in another file of the folder.
-    elsewhere = ET.fromstring(text).find("{*}BinaryOnly")  # noqa: S314 - as above
+    elsewhere = parsed(text).find("{*}BinaryOnly")
     if elsewhere is None:
         return path, text
     other = path.with_name(elsewhere.attrib["MetadataFile"])
@@ -307,7 +328,10 @@ def _facts(root: ET.Element) -> dict[str, Any]:
 def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages:
     if pixels is None:
         return Pages(file, np.full((1,) * len(roles), -1, np.int64), 0)
-    numbers = np.full([int(pixels.attrib[f"Size{role}"]) for role in roles], -1, np.int64)
+    sizes = [int(pixels.attrib[f"Size{role}"]) for role in roles]
+    if min(sizes, default=1) < 1 or prod(sizes) > _MOST_PLANES:
+        raise ValueError(f"{file}: claims to hold {' × '.join(map(str, sizes))} planes")
+    numbers = np.full(sizes, -1, np.int64)
     name = file.name
     for data in pixels.iterfind("{*}TiffData"):
         first, ifd = tuple(int(data.attrib[f"First{role}"]) for role in roles), int(data.attrib["IFD"])
@@ -315,6 +339,7 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
             numbers[first] = ifd
         else:  # the others follow in storage order
             flat = int(np.ravel_multi_index(first, numbers.shape))
+            count = min(count, numbers.size - flat)
             numbers.reshape(-1)[flat : flat + count] = ifd + np.arange(count)
         uuid = data.find("{*}UUID")
         name = name if uuid is None else uuid.attrib["FileName"]

@@ -123,6 +123,9 @@ def reopened(root: str, camera: str | int | None = None) -> tuple[Cube, ZarrArra
     attributes = (node(root, "") or {}).get("attributes", {})
     facts = attributes.get("ome_writers", {})
     paths = [str(path) for path in facts.get("arrays") or _image_paths(root, attributes)]
+    for path in paths:
+        if path.startswith("/") or "\\" in path or ".." in path.split("/"):
+            raise ValueError(f"{root}: its documents name an array outside of it: {path!r}")
     arrays = ZarrArrays(root, paths)
     first = node(root, paths[0]) if paths else None
     if first is None:

@@ -100,8 +100,10 @@ def _read_flat(root: Path, array: ArraySpec) -> NDArray[Any]:
     shape, axes = said["position_shapes"][array.image], said["file_axes"]
     numbers = np.fromfile(root / said["files"][array.image], np.dtype(said["dtype"]).newbyteorder("<"))
     lying = [shape[axis] for axis in axes]
-    # After a failure, what was to come is still there.
-    return numbers[: int(np.prod(lying))].reshape(lying).transpose(np.argsort(axes)).astype(said["dtype"])
+    # After a failure, what was to come is still there, or is still announced.
+    count = int(np.prod(lying))
+    numbers = np.concatenate([numbers, np.zeros(max(0, count - len(numbers)), numbers.dtype)])
+    return numbers[:count].reshape(lying).transpose(np.argsort(axes)).astype(said["dtype"])
 
 
 def _read_with_tensorstore(root: str, array: ArraySpec) -> NDArray[Any]:

@@ -81,6 +81,8 @@ class AcquireZarrWriter:
         append_only=True,
         urls=False,
         readable="late",
+        live=False,
+        may_hang=True,
     )
 
     def __init__(self, *, threads: int | None = None, patience: float = 60) -> None:
@@ -96,7 +98,7 @@ class AcquireZarrWriter:
         """How many frames each array goes on by for one step along each of its axes but y and x."""
         self._taken: list[int] = []
         """How many frames the engine has been given for each array."""
-        self._failed = False
+        self._failed = self._startable = False
         self._plan: Plan
         self._last = -1
         """The number of the last frame that the engine was given."""
@@ -107,7 +109,7 @@ class AcquireZarrWriter:
     # ── structure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def open(self, root: str, plan: Plan, documents: Documents, /, *, attach: bool = False) -> None:
-        """Create every group and array, and start the engine; with `attach` only learn what the arrays are.
+        """Create every group and array; the engine starts with the first frame. With `attach` create nothing.
 
         Raises
         ------
@@ -119,17 +121,26 @@ class AcquireZarrWriter:
         self._folder, self._documents, self._failed = Path(root).absolute(), documents, False
         self._plan, self._last, self._lost = plan, -1, []
         self._specs = tuple(map(_in_shards, plan.layout.arrays))
+        axes = nesting(plan)
+        self._steps, self._taken = [_steps(spec, axes) for spec in self._specs], [0] * len(self._specs)
         if attach:
             self._bodies = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            # The engine goes on with nothing that stands; but where no frame is yet, it has nothing to go on with.
+            self._startable = not any((self._folder / spec.path / "c").exists() for spec in self._specs)
             return
         if stands(self._folder):
             raise FileExistsError(f"{root} exists; nothing was written")
-        axes = nesting(plan)
         self._bodies = [array_json(spec, tuple(size or 1 for size in spec.shape)) for spec in self._specs]
-        self._steps = [_steps(spec, axes) for spec in self._specs]
-        self._taken = [0] * len(self._specs)
+        self._startable = True
         self._folder.mkdir(parents=True, exist_ok=True)
-        arrays = [_settings(spec, axes, body) for spec, body in zip(self._specs, self._bodies, strict=True)]
+        self._publish()
+
+    def _start(self) -> None:
+        """Start the engine, which leaves documents of its own; put back ours."""
+        self._startable = False
+        axes = nesting(self._plan)
+        bodies = [array_json(spec, tuple(size or 1 for size in spec.shape)) for spec in self._specs]
+        arrays = [_settings(spec, axes, body) for spec, body in zip(self._specs, bodies, strict=True)]
         self._stream = aqz.ZarrStream(
             aqz.StreamSettings(store_path=str(self._folder), arrays=arrays, max_threads=self._threads)
         )
@@ -161,6 +172,8 @@ class AcquireZarrWriter:
         ValueError
             If a frame comes after a later one of its array, or after the engine has ended.
         """
+        if self._startable and blocks:
+            self._start()
         for block in blocks:
             place = sum(map(int.__mul__, block.start, self._steps[block.array]))
             ahead = place - self._taken[block.array]
@@ -217,17 +230,20 @@ class AcquireZarrWriter:
 
     def _end(self) -> None:
         """End the engine, which leaves documents of its own; if that fails, put back those that stood before."""
-        stream, self._stream = self._stream, None
-        if stream is None:
+        held, self._stream, self._startable = [self._stream], None, False
+        if held[0] is None:
             return
         faults: list[Exception] = []
         left_alone = threading.Event()
 
         def end() -> None:
             try:
-                stream.close()
+                held[0].close()  # type: ignore[union-attr] # looked at above
             except RuntimeError as error:
-                faults.append(error)
+                # Its traceback would keep the engine alive, which writes to its files once more when it is let go of.
+                faults.append(error.with_traceback(None))
+            finally:
+                held.clear()
             if left_alone.is_set():
                 with contextlib.suppress(OSError):
                     self._publish()
@@ -240,10 +256,11 @@ class AcquireZarrWriter:
             # The engine does not tell which frames it lost, and what it wrote in part stands in the way of readers.
             for spec in self._specs:
                 remove_torn(self._folder, spec)
-            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
-        if faults:
+            # The engine leaves documents of its own; if ours cannot be put back, they are what readers go by.
             with contextlib.suppress(OSError):
                 self._publish()
+            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
+        if faults:
             raise WriteError(f"not all frames could be stored: {faults[0]}") from faults[0]
 
     def close(self, documents: Documents, /) -> None:

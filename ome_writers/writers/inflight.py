@@ -99,6 +99,11 @@ class InFlight:
         """
         self._settle(lambda piece: array is None or piece.array == array)
 
+    def rest(self) -> None:
+        """Wait until nothing is on its way any more; what went wrong is raised by the next call."""
+        for piece in tuple(self._pieces):
+            piece.future.exception()
+
     def drop(self) -> None:
         """Wait until nothing is on its way any more, whatever becomes of it."""
         with contextlib.suppress(WriteError):

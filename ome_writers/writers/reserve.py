@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from ome_writers.space import WAITS
+
 _WORTH: Final = 1 << 20
 """Bytes of a file from which on it gains anything."""
 _KINDS: Final = frozenset({"ext4", "xfs"})
@@ -30,7 +32,9 @@ LENGTHENS = os.name != "nt"
 
 def reserve(file: int, begin: int, end: int) -> None:
     """Take room for the bytes of an open file between two places, if that helps; what it holds and its length stay."""
-    if end - begin >= _WORTH and (call := fallocate()) is not None and kind_of(os.fstat(file).st_dev) in _KINDS:
+    if WAITS.get() or end - begin < _WORTH:
+        return
+    if (call := fallocate()) is not None and kind_of(os.fstat(file).st_dev) in _KINDS:
         # Whether it worked is no matter: on a full disk, the write will say so.
         call(file, _KEEP_LENGTH, begin, end - begin)
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ome_writers.errors import WriteError
 from ome_writers.layout import ArraySpec, Unit, block_shape
+from ome_writers.lifetime import finalize
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Capabilities, Documents, Selection, Writer, unit_for
 
@@ -196,7 +197,7 @@ class BufferedWriter:
         again = unit == "frame" and self.inner.capabilities.order == "any"
         ring = self.ring = _Ring(self.inner, max(fitting), self.limit, plan.layout.arrays, self._lost, again=again)
         # Not `self`: as long as the thread ran, it would never be collected.
-        self._forgotten = weakref.finalize(self, _close_forgotten, ring)
+        self._forgotten = finalize(self, _close_forgotten, ring)
         ring.thread.start()
         return ring
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import shutil
 import tempfile
-import weakref
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.formats import ScratchFormat
+from ome_writers.lifetime import finalize
 from ome_writers.manifest import NOTES, file_axes, file_name, noted
 from ome_writers.plan import Plan
 from ome_writers.records import Record
@@ -77,7 +76,7 @@ class ScratchWriter:
         OSError
             If they exceed it, and the disk of temporary files has no room for them.
         """
-        if attach and (self._shapes or not root):
+        if attach and (not root or (self._shapes and self.folder == Path(root))):
             return
         format_ = plan.settings.format
         self._format = format_ if isinstance(format_, ScratchFormat) else ScratchFormat()
@@ -130,10 +129,10 @@ class ScratchWriter:
             return
         if self._notes is None:
             self._notes = io.FileIO(self.folder / NOTES, "ab")
-        line = noted(frame, array, index, record)
+        rest = memoryview(noted(frame, array, index, record))
         # Not through a buffer: when this returns, the operating system has it.
-        if self._notes.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), NOTES)
+        while rest.nbytes:
+            rest = rest[self._notes.write(rest) :]
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return a copy of what is stored."""
@@ -191,7 +190,7 @@ class ScratchWriter:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        weakref.finalize(self, _discard, folder, store)
+        finalize(self, _discard, folder, store)
 
     def _move_to(self, folder: Path) -> FiledFrames:
         """Make the files, and put into them what is in memory."""

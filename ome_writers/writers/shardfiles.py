@@ -8,6 +8,7 @@ fill value there.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -33,6 +34,11 @@ _ABSENT: Final = 2**64 - 1
 
 def is_whole(path: Path, chunks: int) -> bool:
     """Return whether a file is a whole shard of so many chunks."""
+    return _places(path, chunks) is not None
+
+
+def _places(path: Path, chunks: int) -> list[tuple[int, int]] | None:
+    """Return offset and size of the chunks in a shard, `None` if it is not whole."""
     length = 16 * chunks + 4
     try:
         size = path.stat().st_size
@@ -40,12 +46,32 @@ def is_whole(path: Path, chunks: int) -> bool:
             file.seek(-length, os.SEEK_END)
             tail = file.read(length)
     except OSError:  # also: there are not so many bytes
-        return False
+        return None
     entries, checksum = tail[:-4], int.from_bytes(tail[-4:], "little")
     places = np.frombuffer(entries, "<u8").reshape(-1, 2)
     there = places[(places != _ABSENT).any(axis=1)]
     fits = (there <= size).all() and (there.sum(axis=1) <= size).all()
-    return bool(fits) and crc32c(entries) == checksum
+    return [(offset, count) for offset, count in there.tolist()] if fits and crc32c(entries) == checksum else None
+
+
+def holds_all(path: Path, chunks: int) -> bool:
+    """Return whether a shard is whole, and all that its index names was written.
+
+    An engine may write an index although chunks before it failed: they are absent, or where they should be are zeros. A
+    blank chunk that came counts as lost then, which on a disk that has failed is the lesser fault.
+    """
+    places = _places(path, chunks)
+    if places is None or len(places) < chunks:
+        return False
+    try:
+        with path.open("rb") as file:
+            for offset, count in places:
+                file.seek(offset)
+                if not any(file.read(count)):
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def remove_torn(folder: Path, spec: ArraySpec) -> None:
@@ -61,7 +87,7 @@ def remove_torn(folder: Path, spec: ArraySpec) -> None:
 def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int) -> list[int]:
     """Return the frames, up to number `last`, that do not lie in whole shards. Costs all rows up to there."""
     lost: list[int] = []
-    whole = cache(is_whole)
+    whole = cache(holds_all)
     start, came = 0, True
     while came and start != plan.frames:
         stop = start + _STRETCH if plan.frames is None else min(start + _STRETCH, plan.frames)
@@ -76,7 +102,12 @@ def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int)
                 for place in set(places)
                 if not all(whole(path, _chunks(spec)) for path in _files(folder, spec, place))
             }
-            lost += [frame for frame, place in zip(mine["frame"].tolist(), places, strict=True) if place in gone]
+            beyond = (mine["index"] >= np.array(_said_shape(folder, spec)[:-2], np.int64)).any(axis=1).tolist()
+            lost += [
+                frame
+                for frame, place, unseen in zip(mine["frame"].tolist(), places, beyond, strict=True)
+                if unseen or place in gone
+            ]
     return lost
 
 
@@ -97,6 +128,14 @@ def read_whole(folder: Path, spec: ArraySpec, body: Mapping[str, Any], selection
             target = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(part, spans, strict=True))
             out[target] = array[tuple(slice(a, b) for a, b in part)]
     return out[tuple(slice(None) if isinstance(one, slice) else 0 for one in where)]
+
+
+def _said_shape(folder: Path, spec: ArraySpec) -> Shape:
+    """Return the shape that the document of an array says: what lies beyond it no reader finds."""
+    try:
+        return tuple(map(int, json.loads((folder / spec.path / "zarr.json").read_bytes())["shape"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return (0,) * len(spec.shape)
 
 
 def _chunks(spec: ArraySpec) -> int:

@@ -220,6 +220,10 @@ class TensorStoreWriter:
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def rest(self) -> None:
+        """Wait until no thread of the library is at work for this writer."""
+        self.in_flight.rest()
+
     def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
         """Wait until all blocks are stored, then replace the documents; `durable` costs a look at every file."""
         self.in_flight.wait()

@@ -274,8 +274,10 @@ class TiffWriter:
         """Close the files. One that has no pages is no TIFF, and goes."""
         for file in self._files.values():
             with contextlib.suppress(Exception):
+                # What stands there by now may be another's.
+                empty = not file.has_pages and not file.pages.has_pages()
                 file.pages.release()
-                if not file.has_pages:
+                if empty:
                     file.path.unlink(missing_ok=True)
         self._open.clear()
 

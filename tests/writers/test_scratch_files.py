@@ -121,7 +121,7 @@ for t in range(100_000):
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (150, limit[1]))
         try:
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(OSError, match="File too large"):
                 writer.note(1, 1, (0,), {"text": "x" * 100})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)

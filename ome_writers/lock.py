@@ -1,0 +1,95 @@
+"""Given the path of a dataset, this answers: is a stream writing it now? And keeps all others from it while one is.
+
+The lock is that of the operating system on an empty file beside the dataset, `….lock`. So it goes with the process that
+holds it, whatever ends that, and the file goes with the stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from ome_writers import lifetime
+
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What a file system says that knows no locks."""
+
+
+class Lock:
+    """The right to write the dataset at a path, until `release`.
+
+    Raises
+    ------
+    FileExistsError
+        If another stream has it, in this process or another one.
+    OSError
+        If nothing can be written beside the dataset.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     lock = Lock(Path(folder, "cells.ome.zarr"))
+    ...     try:
+    ...         Lock(Path(folder, "cells.ome.zarr"))
+    ...     except FileExistsError as error:
+    ...         print(str(error).replace(folder, "…"))
+    ...     lock.release()
+    root_path: another stream is writing …/cells.ome.zarr; close that one first, or give another path
+    """
+
+    def __init__(self, dataset: Path) -> None:
+        import filelock  # only those who write need it
+
+        dataset.parent.mkdir(parents=True, exist_ok=True)
+        # Two names of one folder would make two locks.
+        path = Path(os.path.realpath(dataset.parent), f"{dataset.name}.lock")
+        self._path = path
+        self._held: Any = filelock.FileLock(path, timeout=0, thread_local=False)
+        self._process = os.getpid()
+        try:
+            self._held.acquire()
+        except filelock.Timeout:
+            raise FileExistsError(
+                f"root_path: another stream is writing {dataset}; close that one first, or give another path"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warnings.warn(
+                f"the disk of {dataset} knows no locks: make sure yourself that no one else writes there", stacklevel=2
+            )
+            self._held = None
+        else:
+            lifetime.disowned_in_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing."""
+
+    after_fork = before_fork
+
+    def disown(self) -> None:
+        """Leave the lock to the process that has it, of which this one is a fork."""
+        lifetime.keep_forever(self._held)
+
+    def release(self) -> None:
+        """Let others write there; calling it again does nothing, and so does a process that was forked off."""
+        held, self._held = self._held, None
+        if held is None or os.getpid() != self._process:
+            return
+        # Whoever opened the file before it went looks at it again. Where open files cannot be removed, no one has it
+        # open but us a moment later, or else it stays.
+        try:
+            self._path.unlink()
+        except OSError:
+            held.release()
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+        else:
+            held.release()
+
+    close = release
