@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.moves import Cost, cost
     from ome_writers.placement import Placement, place
     from ome_writers.prepared import prepare
+    from ome_writers.recovered import recover
     from ome_writers.serial import dumps, loads
     from ome_writers.sheet import preview
     from ome_writers.triggers import Cycle
@@ -98,6 +99,7 @@ __all__ = [
     "plot",
     "prepare",
     "preview",
+    "recover",
     "save_plan",
     "save_table",
     "save_triggers",
@@ -118,6 +120,7 @@ _LATE = {
     **dict.fromkeys(("prepare",), "ome_writers.prepared"),
     **dict.fromkeys(("preview",), "ome_writers.sheet"),
     **dict.fromkeys(("plot",), "ome_writers.drawing"),
+    **dict.fromkeys(("recover",), "ome_writers.recovered"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

@@ -17,6 +17,8 @@ from ome_writers.check import (
     choice,
     file_name_fault,
     flag,
+    is_finite,
+    is_number,
     listed,
     readable,
     repeated,
@@ -226,6 +228,16 @@ def _buffer(settings: Any) -> Iterator[Problem]:
         yield Problem(("buffer_bytes",), "invalid_type", "must be a whole number; got None")
 
 
+def _sync(settings: Any) -> Iterator[Problem]:
+    value = settings.sync
+    if value in ("close", "never") and isinstance(value, str):
+        return
+    if not is_number(value) or not is_finite(value) or value <= 0:
+        yield Problem(
+            ("sync",), "invalid_value", f"must be 'close', 'never' or a number of seconds; got {shown(value)}"
+        )
+
+
 ACQUISITION: Final[tuple[Rule, ...]] = (
     text("root_path", empty=True),
     listed("dimensions", "dimensions"),
@@ -246,6 +258,7 @@ ACQUISITION: Final[tuple[Rule, ...]] = (
     whole("buffer_bytes", at_least=0, at_most=2**63 - 1),
     _buffer,
     *ragged_rules.ACQUISITION,
+    _sync,
 )
 
 # ── ready to be written ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,8 @@ from pathlib import Path
 from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import PlanError, Problem
+from ome_writers.journal import new_journal
+from ome_writers.journal_file import Begun
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 from ome_writers.writer import Documents, Writer, choose_writer, unmet, writer_named
@@ -20,6 +22,26 @@ Backend = str | Writer | None
 
 def begun(plan: Plan, backend: Backend) -> Run:
     """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
+    writer, stamp = writer_for(plan, backend), _stamp(plan)
+    root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
+    if writer.capabilities.persistent and root and not is_url(root):
+        run = _created(plan, writer, root, stamp)
+    else:
+        run = Run(plan, writer, root, stamp)
+        with _room_at_url(root, overwrite=plan.settings.overwrite):
+            writer.open(root, plan, _described(run))
+    run.begin_syncing()
+    return run
+
+
+def writer_for(plan: Plan, backend: Backend) -> Writer:
+    """Return what stores a plan, behind a ring of buffers if the settings say so.
+
+    Raises
+    ------
+    PlanError
+        If there is none, or it cannot do the plan.
+    """
     writer = choose_writer(plan) if backend is None else writer_named(backend) if isinstance(backend, str) else backend
     if not isinstance(writer, Writer):
         raise PlanError(
@@ -31,17 +53,7 @@ def begun(plan: Plan, backend: Backend) -> Run:
         from ome_writers.writers.ring import BufferedWriter
 
         writer = BufferedWriter(writer, plan.settings.buffer_bytes)
-    settings, stamp = plan.settings, _stamp(plan)
-    root = os.path.expanduser(settings.output_path)  # noqa: PTH111 - may be a URL
-    run = Run(plan, writer, root, stamp)
-    able = writer.capabilities
-    described = documents(plan, stamp, Outcome(writer=able.name, root=root, placed=able.positioned))
-    if able.persistent and root and not is_url(root):
-        _create(run, described)
-    else:
-        with _room_at_url(root, overwrite=settings.overwrite):
-            writer.open(root, plan, described)
-    return run
+    return writer
 
 
 @contextmanager
@@ -59,32 +71,42 @@ def _room_at_url(root: str, *, overwrite: bool) -> Iterator[None]:
         raise FileExistsError(f"{message}; nothing was changed: remove it yourself, or give another path") from error
 
 
-def _create(run: Run, described: Documents) -> None:
-    """Create the dataset at a path, and have the run hold the lock on it."""
+def _created(plan: Plan, writer: Writer, root: str, stamp: Stamp) -> Run:
+    """Create the dataset at a path, with a journal beside it; the run holds the lock on it."""
     from ome_writers.lock import Lock
     from ome_writers.space import nothing_reserved, require_space
     from ome_writers.target import require_free, room_at
 
-    plan, writer, root, overwrite = run.plan, run.writer, run.root, run.plan.settings.overwrite
+    overwrite, able = plan.settings.overwrite, writer.capabilities
     require_space(plan, root, overwrite=overwrite)
     if not overwrite:
         require_free(root, overwrite=False)
     lock = Lock(Path(root))
     try:
-        with room_at(root, overwrite=overwrite) as room:
+        with (
+            room_at(root, overwrite=overwrite) as room,
+            new_journal(root, plan, Begun(able.name, stamp)) as journal,
+        ):
+            run = Run(plan, writer, root, stamp, journal)
             if not room.replaces:
-                writer.open(root, plan, described)
+                writer.open(root, plan, _described(run))
             else:
                 with nothing_reserved():
-                    writer.open(str(room.at), plan, described)
+                    writer.open(str(room.at), plan, _described(run))
                 # Where a file is open, it cannot be renamed.
                 writer.abort()
                 room.move_in()
-                writer.open(root, plan, described, attach=True)
+                writer.open(root, plan, _described(run), attach=True)
     except BaseException:
         lock.release()
         raise
     run.held = lock
+    return run
+
+
+def _described(run: Run) -> Documents:
+    able = run.writer.capabilities
+    return documents(run.plan, run.stamp, Outcome(writer=able.name, root=run.root, placed=able.positioned))
 
 
 def _stamp(plan: Plan) -> Stamp:

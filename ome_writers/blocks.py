@@ -61,8 +61,22 @@ class OpenBlock:
     """Numbers of the frames that came."""
     places: list[int] = field(factory=list)
     """Their places in the plan."""
+    came: list[int] = field(factory=list)
+    """Their slots."""
+    seen: int = 0
+    """How many there were when somebody looked for those that rest here."""
+    kept: int = 0
+    """How many are in the journal as well."""
     slots: list[int] = field(factory=list)
     """Slots that hold a frame, or were filled since none will come."""
+
+    def add(self, number: int, place: int, slot: int, frame: NDArray[Any]) -> None:
+        """Copy a frame to its slot."""
+        self.pixels[slot] = frame
+        self.frames.append(number)
+        self.places.append(place)
+        self.came.append(slot)
+        self.slots.append(slot)
 
     def seen_through(self, selection: Rectangle, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels of a selection with those of the frames that have come to here."""

@@ -134,6 +134,9 @@ class Outcome:
     root: str = ""
     """Path or URL of the dataset."""
 
+    sync_seconds: float = 0.0
+    """How long `close` waited for the device; see `AcquisitionSettings.sync`."""
+
     @property
     def frames(self) -> int:
         """Number of frames that came."""

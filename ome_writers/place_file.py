@@ -168,7 +168,7 @@ def prepared_from_json(data: bytes) -> Prepared:
         dataset=values["dataset"],
         table=values["table"],
         frames=values["frames"],
-        stamp=_stamp(values["stamp"]),
+        stamp=stamp_from(values["stamp"]),
         arrays=tuple(values["arrays"]),
         files=tuple(_file(number, file) for number, file in enumerate(values["files"])),
         finished=None if values["finished"] is None else _finished(values["finished"], values["frames"]),
@@ -185,7 +185,8 @@ def _is_shape(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(size, int) and size >= 0 for size in value)
 
 
-def _stamp(values: dict[str, Any]) -> Stamp:
+def stamp_from(values: dict[str, Any]) -> Stamp:
+    """Return a stamp that was written as JSON."""
     try:
         now, uuids = datetime.fromisoformat(values["now"]), tuple(map(str, values["uuids"]))
     except (KeyError, TypeError, ValueError) as error:

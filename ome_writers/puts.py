@@ -112,6 +112,12 @@ class Puts:
         self.reached = tuple(map(max, self.reached, (index + 1 for index in indices)))
         self.order.append(came.place)
 
+    def restore(self, places: NDArray[np.int64]) -> None:
+        """Note that the frames of these places came, in a run before."""
+        for place, row in zip(places.tolist(), self.plan.rows_at(places), strict=True):
+            index = tuple(row["index"].tolist())
+            self.add(Came(place, int(row["frame"]), int(row["array"]), index, np.empty((0, 0)), None))
+
     def close(self) -> None:
         """Let go of what waits."""
         if self.spool is not None:
@@ -155,10 +161,15 @@ class Puts:
         return out
 
 
-def puts_for(plan: Plan, capabilities: Capabilities, root: str) -> Puts:
-    """Return the beginning of a run whose frames come in any order, to a writer of these capabilities."""
+def puts_for(plan: Plan, capabilities: Capabilities, root: str, waiting: Spool | None = None) -> Puts:
+    """Return the beginning of a run whose frames come in any order, to a writer of these capabilities.
+
+    Those that must wait do so in `waiting`, if that is given.
+    """
     if capabilities.order == "any" and unit_for(plan, capabilities) == "frame":
         return Puts(plan, None)
+    if waiting is not None:
+        return Puts(plan, waiting)
     local = capabilities.persistent and bool(root) and not is_url(root)
     return Puts(plan, Spool(spool_folder(root, local=local)))
 

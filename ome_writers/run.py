@@ -6,18 +6,24 @@ What a run knows beside that stands in `runstate.py`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.assembly import CLOSES, GROWS, OPENS
-from ome_writers.blocks import fitted, recorded
+from ome_writers.blocks import OpenBlock, fitted, recorded
 from ome_writers.documents import Outcome, Verdict
+from ome_writers.errors import WriteError
+from ome_writers.journal_file import PASSED, WAITS
 from ome_writers.puts import ONE_WAY, Came, puts_for, require_expected
-from ome_writers.runstate import RunState, Step
+from ome_writers.records import Record
+from ome_writers.runstate import Step
+from ome_writers.saferun import SafeRun
 from ome_writers.writer import Block
 
 _AHEAD: Final = 4096
@@ -26,7 +32,7 @@ _AHEAD: Final = 4096
 _block = partial(tuple.__new__, Block)  # Half the time of `Block(…)`, which counts where it is done for each frame.
 
 
-class Run(RunState):
+class Run(SafeRun):
     """A cursor that goes through a plan, frame by frame, and hands blocks to a writer that has been opened.
 
     Safe to be called from several threads: each call is one step.
@@ -50,19 +56,13 @@ class Run(RunState):
                         frame = np.ascontiguousarray(frame)
                     self._write((_block(((number,), array, index, frame[self._lead])),))
                 else:
-                    block = self._open.begin(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
-                    block.pixels[slot] = frame
-                    block.frames.append(number)
-                    block.places.append(self.cursor)
-                    block.slots.append(slot)
-                    if flags & CLOSES:
-                        self._hand_over(buffer)
-                if record is not None and self._note is not None:
-                    self._note(number, array, index, record)
+                    block = self._begin(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
+                    block.add(number, self.cursor, slot, frame)
+                if record is not None:
+                    self._keep_record(number, self.cursor, array, index, record)
+                self._stored(buffer, flags, number)
             except Exception as error:  # noqa: BLE001 - what is raised says more
                 raise (failure := self._failed(error, self.cursor)) from failure.__cause__
-            if record is not None:
-                self.records[self.cursor] = record
             self._next += 1
             self.cursor += 1
 
@@ -93,6 +93,8 @@ class Run(RunState):
                     continue
                 try:
                     self._write(blocks)
+                    numbers = [block.frames[0] for block in blocks]
+                    self._taken(numbers, range(self.cursor, self.cursor + len(blocks)))
                 except Exception:  # noqa: BLE001 - it comes again, or all is well
                     for frame in frames[taken : taken + len(blocks)]:
                         self.take(frame)
@@ -114,15 +116,17 @@ class Run(RunState):
             self._require_going_on()
             if self._in_turn and self.cursor:
                 raise ValueError(ONE_WAY.format("append"))
-            puts = self.puts or puts_for(self.plan, self.writer.capabilities, self.root)
+            waiting = None if self.journal is None else self.journal.waiting
+            puts = self.puts or puts_for(self.plan, self.writer.capabilities, self.root, waiting)
             came = puts.admitted(frame, indices, metadata)
+            if self.puts is None and self.journal is not None:
+                self._first_put()
             self.puts, self._in_turn = puts, False
             if puts.spool is None:
                 self._store(came)
             else:
                 puts.keep(came)
-            if came.record is not None:
-                self.records[came.place] = came.record
+                self._note_waiting(came)
             puts.add(came)
             self.cursor = max(self.cursor, came.place + 1)
 
@@ -146,6 +150,11 @@ class Run(RunState):
                     self.cursor += 1
             finally:
                 self.skipped.append(range(first, self.cursor))
+            if self.journal is not None:
+                try:
+                    self.journal.mark_all(self.skipped[-1], PASSED)
+                except OSError as error:
+                    raise (failure := self._failed(error, first)) from failure.__cause__
 
     def close(self, error: BaseException | None = None) -> Outcome:
         """Drain, shrink the arrays to what came, and write the final documents; `error` is what ended the run early."""
@@ -154,26 +163,19 @@ class Run(RunState):
                 return self.outcome
             if self.disowned:
                 return self.so_far()
-            self._forget_ahead()
+            self._take_no_more()
             whole = self.plan.frames in (None, self.cursor) and self.due <= self.cursor and error is None
             if self.puts is not None:
                 whole = whole and len(self.puts.order) == self.cursor
-            if self._failure is None:
-                try:
-                    self._replay()
-                    if self.due > self.cursor:
-                        self.skip(self.due - self.cursor)
-                    self._drain()
-                except Exception as failure:  # noqa: BLE001 - told to the caller below, once all is let go of
-                    self._failed(failure, None)
-            if self.puts is not None:
-                self.puts.close()
+            waited = self._complete()
             verdict: Verdict = "complete" if whole else "stopped"
             reason = self._failure or error
             self.outcome = self._said("failed" if self._failure else verdict, reason)
             try:
-                self._close_writer(self.outcome.told)
+                waited += self._close_writer(self.outcome.told)
             finally:
+                self.outcome = evolve(self.outcome, sync_seconds=waited)
+                self._end_journal()
                 self.let_go()
             if self._failure is not None:
                 raise self._failure
@@ -183,12 +185,14 @@ class Run(RunState):
         """Let go of everything; what stands on disk says that the run did not end."""
         with self.lock:
             if self.outcome is None and not self.disowned:
-                self._forget_ahead()
+                self._take_no_more()
                 if self.puts is not None:
                     self.puts.close()
                     self.cursor = 0 if self.puts.spool is not None else self.cursor
                 self.outcome = self._said("stopped", None)
                 self.writer.abort()
+                if self.journal is not None:
+                    self.journal.close()
                 self.let_go()
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,6 +214,31 @@ class Run(RunState):
         self._next = 0
         return self._ahead[0]
 
+    def _take_no_more(self) -> None:
+        self._forget_ahead()
+        for helper in (self._keeper, self.syncer):
+            if helper is not None:
+                helper.end()
+
+    def _complete(self) -> float:
+        """Store what is still on its way, and return how many seconds the device took for it."""
+        waited = 0.0
+        if self._failure is None:
+            try:
+                self._replay()
+                if self.due > self.cursor:
+                    self.skip(self.due - self.cursor)
+                self._drain()
+                waited = self._sync()
+            except Exception as failure:  # noqa: BLE001 - `close` tells it, once all is let go of
+                self._failed(failure, None)
+        if self.puts is not None:
+            self.puts.close()
+        if self._failure is not None:
+            with contextlib.suppress(OSError):  # What went wrong first is what is told.
+                waited = self._sync()
+        return waited
+
     def _store(self, came: Came) -> None:
         """Hand over a frame by itself, out of turn."""
         # The documents of arrays that grow are those of a run that has come to here.
@@ -217,8 +246,9 @@ class Run(RunState):
         try:
             self._grow(came.array, came.index)
             self._write((_block(((came.number,), came.array, came.index, came.frame[self._lead])),))
-            if came.record is not None and self._note is not None:
-                self._note(came.number, came.array, came.index, came.record)
+            if came.record is not None:
+                self._keep_record(came.number, came.place, came.array, came.index, came.record)
+            self._taken((came.number,), (came.place,))
         except Exception as error:  # noqa: BLE001 - what is raised says more
             raise (failure := self._failed(error, came.place)) from failure.__cause__
 
@@ -227,7 +257,7 @@ class Run(RunState):
         if self.puts is None or self.puts.spool is None:
             return
         stretches = self.puts.waiting(self.cursor)
-        self.cursor, self._in_turn = 0, True
+        self.cursor, self._in_turn, self._replays = 0, True, True
         for places, came in stretches:
             if not came:
                 self.skip(len(places))
@@ -235,21 +265,75 @@ class Run(RunState):
             for place in places:
                 self.take(self.puts.spool.frame(place), self.records.get(place))
 
+    def _begin(self, array: int, index: tuple[int, ...], buffer: int, flags: int) -> OpenBlock:
+        """Open a block."""
+        self._watch()
+        return self._open.begin(array, index, buffer, flags)
+
+    def _keep_record(self, number: int, place: int, array: int, index: tuple[int, ...], record: Record) -> None:
+        """Keep what came with a frame."""
+        if not self._replays:
+            self.records.add(place, record)
+        if self._note is not None:
+            self._note(number, array, index, record)
+
+    def _first_put(self) -> None:
+        """Have the journal know that frames come in any order."""
+        try:
+            self.journal.say({"put": True})  # type: ignore[union-attr] # `put` has looked
+        except OSError as error:
+            raise (failure := self._failed(error, None)) from failure.__cause__
+
+    def _note_waiting(self, came: Came) -> None:
+        """Keep what came with a frame that waits, and have the journal know of it."""
+        try:
+            if came.record is not None:
+                self.records.add(came.place, came.record)
+            if self.journal is not None:
+                self.journal.mark(came.place, WAITS)
+        except OSError as error:
+            message = f"{self.plan.locate(came.place)}: it could not be kept until its turn: {error}"
+            raise WriteError(message, came.number) from error
+
+    def _end_journal(self) -> None:
+        """Remove the journal, unless something of it could still be of use: to go on, or to recover."""
+        journal, outcome = self.journal, self.outcome
+        if journal is None or outcome is None:
+            return
+        may_go_on = self.may_go_on and (self.puts is None or self.puts.spool is None)
+        with contextlib.suppress(OSError):
+            if outcome.verdict == "complete" or (outcome.verdict == "stopped" and not may_go_on):
+                journal.remove()
+            else:
+                journal.say({"ended": outcome.verdict, "error": outcome.error})
+                journal.close()
+
     def _pass(self, step: Step) -> None:
         _, array, _, _, index, buffer, slot, flags = step
         if flags & GROWS:
             self._grow(array, index)
         if buffer >= 0:
-            block = self._open.begin(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
+            block = self._begin(array, index, buffer, flags) if flags & OPENS else self._open[buffer]
             block.pixels[slot] = self.plan.layout.arrays[array].fill_value
             block.slots.append(slot)
             if flags & CLOSES:
                 self._hand_over(buffer)
 
+    def _stored(self, buffer: int, flags: int, number: int) -> None:
+        """Note that all is there of the next frame; a block that is complete with it is handed over."""
+        if buffer < 0:
+            if self._mark is not None:
+                self._mark(self.cursor)
+            else:
+                self._taken((number,), (self.cursor,))
+        elif flags & CLOSES:
+            self._hand_over(buffer)
+
     def _hand_over(self, buffer: int) -> None:
         block = self._open[buffer]
         if block.frames:
             self._write((block.block(),))
+            self._taken(block.frames, block.places)
         del self._open[buffer]
 
     def _drain(self) -> None:
@@ -258,6 +342,7 @@ class Run(RunState):
             absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
             block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
             self._hand_over(buffer)
-        self._cut(self.cursor)
+        self._cut(self.reach)
         # What fails on its way to the disk must fail before the documents are made that say how it ended.
         self.writer.flush()
+        self.settle()

@@ -24,11 +24,12 @@ from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
 from ome_writers.errors import PlanExhausted, StreamClosedError, WriteError
+from ome_writers.journal import Journal
+from ome_writers.journal_file import edits_to_json
 from ome_writers.layout import block_shape
-from ome_writers.lifetime import disowned_in_forks, keep_forever
-from ome_writers.lock import Lock
 from ome_writers.plan import Plan
 from ome_writers.puts import Puts
+from ome_writers.recordfile import Records
 from ome_writers.records import Record
 from ome_writers.writer import Writer, grows_in_steps, unit_for
 
@@ -71,14 +72,20 @@ class Stretches(Sequence[range]):
 class RunState:
     """A run of a plan through a writer that has been opened, without what takes its frames."""
 
-    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp) -> None:
+    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp, journal: Journal | None = None) -> None:
         arrays = plan.layout.arrays
         self.plan, self.writer, self.root, self.stamp = plan, writer, root, stamp
+        self.journal = journal
+        self.may_go_on = writer.capabilities.attaches
+        """Whether another run can go on with the dataset when this one has stopped."""
         self._write = writer.write
         self._note = getattr(writer, "note", None)
         self.cursor = 0
         """How many places of the plan the run has gone through; other threads may read it at any time."""
-        self.records: dict[int, Record] = {}
+        self.records = Records() if journal is None else journal.records
+        self.disowned = False
+        """Whether the run is that of another process, of which this one is a fork."""
+        self._process = os.getpid()
         self.globals: dict[str, Record] = {}
         """Metadata of the whole acquisition, by namespace."""
         self.edits = Edits()
@@ -106,10 +113,6 @@ class RunState:
             )
             for spec, firsts, blocks in zip(arrays, plan.first_shapes, self._blocks, strict=True)
         ]
-        self._paged = able.persistent and plan.settings.format.name == "ome-tiff" and not able.positioned
-        """Whether pages are appended as frames come, so that documents name more and more of them."""
-        self._named_from = 2
-        """How many rounds have to be complete until more of them are named."""
         self._endless = next((axis for axis, size in enumerate(arrays[0].shape) if size is None), None)
         self._frame_shapes = [shape[-2:] for shape in self._shapes]
         self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
@@ -119,35 +122,6 @@ class RunState:
         self._ahead: list[Step] = []
         self._next = 0
         """Which of the steps ahead comes next."""
-        self.held: Lock | None = None
-        """The right to write the dataset, where others could ask for it."""
-        self._process = os.getpid()
-        self.disowned = False
-        """Whether the run is that of another process, of which this one is a fork."""
-        disowned_in_forks(self)
-
-    def before_fork(self) -> None:
-        """Come to rest, and stay so until `after_fork`."""
-        self.lock.acquire()
-        if self.outcome is None and (rest := getattr(self.writer, "rest", None)):
-            rest()
-
-    def after_fork(self) -> None:
-        """Go on."""
-        self.lock.release()
-
-    def disown(self) -> None:
-        """Take nothing from now on, and change nothing: the process that this one is a fork of goes on with the run."""
-        keep_forever(self)
-        # Some other thread of that process may hold it, which there is not in this one.
-        self.lock = threading.RLock()
-        self.disowned = True
-        self._forget_ahead()
-
-    def let_go(self) -> None:
-        """Let others write the dataset."""
-        if self.held is not None:
-            self.held.release()
 
     # ── what others ask while frames come, and after that ───────────────────────────────────────────────────────────
 
@@ -178,6 +152,11 @@ class RunState:
     def steps(self) -> int:
         """How many frames came or were gone past, one by one; other threads may ask at any time."""
         return self.cursor if self.puts is None else len(self.puts.order)
+
+    @property
+    def reach(self) -> int:
+        """How many places of the plan this run has gone through, or one before it."""
+        return self.cursor
 
     def reached(self, cube: Cube) -> tuple[int, ...]:
         """Return how far each dimension has come: 1 + the largest index."""
@@ -213,6 +192,7 @@ class RunState:
         """
         with self.lock:
             self._require_own()
+            self._remember(edits, more)
             self.edits, self.globals = edits, {**self.globals, **more}
             if self.outcome is not None:
                 self.outcome = evolve(self.outcome, globals=self.globals)
@@ -226,26 +206,17 @@ class RunState:
                 except Exception as error:  # noqa: BLE001 - what is raised says more
                     raise (failure := self._failed(error, None)) from failure.__cause__
 
-    def _close_writer(self, told: int) -> None:
-        """Have the writer end, with arrays that end with the last frame that is told of, and the final documents.
-
-        If it cannot, it is asked once more, to say that the run has failed with as little as that takes.
-        """
+    def _remember(self, edits: Edits, more: Mapping[str, Record]) -> None:
+        """Have the journal keep what is said of the acquisition as a whole."""
+        if self.journal is None or not (more or edits != self.edits):
+            return
+        value: Record = {"globals": dict(more)} if more else {}
         try:
-            if self._failure is not None:
-                self._cut(told)
-            self.writer.close(self.documents())
-        except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
-            self.writer.abort()
-            if self._failure is None:
-                self._failed(error, None)
-            self.outcome = evolve(self._said("failed", self._failure), bare=True)
-            described = self.documents()
-            try:
-                self.writer.open(self.root, self.plan, described, attach=True)
-                self.writer.close(described)
-            except Exception:  # noqa: BLE001 - the first failure is the one to tell of
-                self.writer.abort()
+            self.journal.say(value | ({"edits": edits_to_json(edits)} if edits != self.edits else {}))
+        except OSError as error:
+            if self.outcome is None:
+                raise (failure := self._failed(error, None)) from failure.__cause__
+            raise
 
     # ── how arrays grow ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -263,10 +234,6 @@ class RunState:
         if not self._in_steps:
             step = self._blocks[array][axis]
             self._resize(array, (*shape[:axis], (index[axis] // step + 1) * step, *shape[axis + 1 :]))
-            if self._paged and index[axis] >= self._named_from:
-                # At any time two thirds of what came are named, at the cost of a few documents in all.
-                self._named_from = index[axis] + max(1, index[axis] // 2)
-                self.writer.flush(self.documents())
             return
         length = self.plan.announced(index[axis] + 1)
         for number, old in enumerate(self._shapes):
@@ -314,15 +281,12 @@ class RunState:
             chain.from_iterable(self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
         )
         missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
-        records = self.records
-        if self.puts is not None:
-            records = {place: records[place] for place in sorted(records) if place < self.cursor}
         error = f"{type(reason).__name__}: {reason}" if reason is not None else None
         return Outcome(
             verdict=verdict,
             cursor=self.cursor,
             missing=missing[missing < self.cursor],
-            records=records,
+            records=self.records.below(self.cursor),
             globals=self.globals,
             error=error,
             writer=self.writer.capabilities.name,

@@ -258,6 +258,10 @@ class AcquisitionSettings(Bridged, Shown):
     """What becomes of places for frames that are never planned. `"dense"`: they read as the fill value, and the
     metadata says which planes exist. `"compact"`: an axis is stored without elements that nobody acquires, where its
     scale can say so. `"split"`: each group of equal shape is an image, so that there are none."""
+    sync: Literal["close", "never"] | float = field(default="close", converter=as_number)
+    """When what is written shall be safe from a power failure: `"close"` when `close` returns (a thread brings each
+    file to the device as it is complete, `close` the rest), a number of seconds: every so often as well, or `"never"`.
+    The death of the process alone loses nothing that was acknowledged, whatever this says."""
 
     def __attrs_post_init__(self) -> None:
         self._set(format=resolve(self.format, self.root_path))

@@ -84,7 +84,7 @@ def write(
     shown = display(enabled=progress)
     run = begun(order, backend)
     if places is not None:
-        run.due = int(places.max(initial=-1)) + 1
+        run.due, run.may_go_on = int(places.max(initial=-1)) + 1, False
     take = run.take_all if in_stacks else run.take
     with shown(run):
         try:
@@ -188,17 +188,29 @@ def _fitting(plan: Plan, array: Any, most: int | None) -> tuple[int, ...]:
     return shape
 
 
-def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, progress: bool = False) -> Stream:
+def create_stream(
+    settings: AcquisitionSettings, backend: Backend = None, *, progress: bool = False, resume: bool = False
+) -> Stream:
     """Compile settings, create the dataset and return a stream that takes its frames.
 
-    `progress` is that of `write`.
+    Parameters
+    ----------
+    settings
+        What is acquired, and where it goes.
+    backend
+        As for `write`.
+    progress
+        As for `write`.
+    resume
+        Whether to go on with the dataset that stands there, if one does, at the first frame that did not come:
+        `stream.cursor` is its place in the plan. It must have been begun with the same settings, and not be complete.
 
     Raises
     ------
     SettingsError
         With everything that is missing or cannot be stored.
     PlanError, FileExistsError
-        As `write`.
+        As `write`; with `resume`, also if what stands there has other settings, or cannot be gone on with.
 
     Examples
     --------
@@ -211,4 +223,4 @@ def create_stream(settings: AcquisitionSettings, backend: Backend = None, *, pro
     >>> stream.outcome.frames
     3
     """
-    return Stream(compile(settings), backend, progress=progress)
+    return Stream(compile(settings), backend, progress=progress, resume=resume)

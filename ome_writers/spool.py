@@ -1,18 +1,28 @@
-"""Frames in one temporary file, in the order in which they come, to be had back in any: what a disk does best.
+"""Frames in one file, in the order in which they come, to be had back in any: what a disk does best.
 
-The file lies beside the dataset, since there is the room that frames need, or in the folder for temporary files if the
-dataset has no folder of its own. It has no name where the system can do without, so that nothing is left of it,
-whatever ends the process.
+A spool with a folder of its own is a file without a name, where the system can do without, so that nothing is left of
+it, whatever ends the process. One that is given a path is part of a journal, and outlives the process: before the
+pixels of each frame stands what tells whose they are, little-endian (`_HEAD`): a mark, the place of the frame in the
+plan, the bytes of its pixels, and a checksum of these. The room of frames that are let go of is used again for frames
+of as many bytes.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+import zlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+_HEAD: Final = struct.Struct("<4sqqI")
+_MARK: Final = b"OMEw"
+_MOST_BYTES: Final = 2**40
+"""No frame has more."""
 
 
 class Spool:
@@ -27,12 +37,18 @@ class Spool:
     >>> spool.close()
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, path: Path | None = None) -> None:
         self._folder = folder
+        self._path = path
         self._file: Any = None
         self._end = 0
         self._kept: dict[int, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
-        """Offset, shape and dtype of each frame."""
+        """Offset of the pixels, shape and dtype of each frame."""
+        self._free: dict[int, list[int]] = {}
+        """Offsets that frames of so many bytes may go to."""
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._kept
 
     def keep(self, number: int, frame: NDArray[Any]) -> None:
         """Keep a frame.
@@ -43,19 +59,32 @@ class Spool:
             If the disk fails or is full; then the frame is not kept, and all others are.
         """
         if self._file is None:
-            import tempfile
-
-            # Buffers of Python's own would only add a copy.
-            self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by `close`
-                prefix=".ome-writers-", suffix=".spool", dir=self._folder, buffering=0
-            )
+            self._file = self._opened()
         data = np.ascontiguousarray(frame).reshape(-1).view(np.uint8).data
-        self._file.seek(self._end)
+        free = self._free.get(len(data))
+        offset = free[-1] if free else self._end + _HEAD.size
+        self._put(data, offset)
+        # Last, for it says that they are there.
+        self._put(memoryview(_head(number, len(data))), offset - _HEAD.size)
+        if free:
+            free.pop()
+        else:
+            self._end = offset + len(data)
+        self._kept[number] = (offset, frame.shape, frame.dtype)
+
+    def _opened(self) -> Any:
+        if self._path is not None:
+            # Buffers of Python's own would only add a copy.
+            return self._path.open("r+b" if self._path.exists() else "x+b", buffering=0)
+        import tempfile
+
+        return tempfile.TemporaryFile(prefix=".ome-writers-", suffix=".spool", dir=self._folder, buffering=0)
+
+    def _put(self, data: memoryview, offset: int) -> None:
+        self._file.seek(offset)
         written = 0
         while written < len(data):
             written += self._file.write(data[written:])
-        self._kept[number] = (self._end, frame.shape, frame.dtype)
-        self._end += written
 
     def frame(self, number: int) -> NDArray[Any]:
         """Return a frame.
@@ -78,10 +107,58 @@ class Spool:
             read += more
         return out
 
+    def release(self, numbers: Collection[int]) -> None:
+        """Let go of frames, if they are kept."""
+        for number in numbers:
+            if (kept := self._kept.pop(number, None)) is not None:
+                offset, shape, dtype = kept
+                self._free.setdefault(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, []).append(offset)
+        if self._free and not self._kept:
+            self._file.truncate(0)
+            self._free, self._end = {}, 0
+
+    def attach(self, number: int, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Take over a frame that an earlier process kept there; see `kept_in`."""
+        if self._file is None:
+            self._file = self._opened()
+        self._kept[number] = (offset, shape, dtype)
+        self._end = max(self._end, offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+
+    def sync(self) -> None:
+        """Return when what is kept has reached the device."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
-        """Remove the file; nothing can be had back after that."""
+        """Close the file; one without a name is gone, and nothing can be had back after that."""
         if self._file is not None:
             self._file.close()
+            self._file = None
+
+
+def kept_in(path: Path) -> Iterator[tuple[int, int, int]]:
+    """Yield number, offset and bytes of each frame that a process which has ended kept at `path`; stops where it ends.
+
+    Whoever uses them knows which of them still wait: the others were let go of.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        end, at = file.seek(0, os.SEEK_END), 0
+        while at + _HEAD.size <= end:
+            file.seek(at)
+            head = file.read(_HEAD.size)
+            mark, number, size, _ = _HEAD.unpack(head)
+            if mark != _MARK or not 0 <= size <= min(_MOST_BYTES, end - at - _HEAD.size) or head != _head(number, size):
+                return
+            yield number, at + _HEAD.size, size
+            at += _HEAD.size + max(size, 1)
+
+
+def _head(number: int, size: int) -> bytes:
+    return _HEAD.pack(_MARK, number, size, zlib.crc32(struct.pack("<qq", number, size)))
 
 
 def spool_folder(root: str, *, local: bool) -> Path | None:

@@ -43,12 +43,17 @@ class Stream:
     ('stopped', [1])
     """
 
-    def __init__(self, plan: Plan, backend: Backend = None, *, progress: bool = False) -> None:
+    def __init__(self, plan: Plan, backend: Backend = None, *, progress: bool = False, resume: bool = False) -> None:
         self._stack = ExitStack()
         self._after: list[Callable[[int], object]] = []
         """What is called with the cursor after each step."""
         shown = display(enabled=progress)
-        self._run = begun(plan, backend)
+        if resume:
+            from ome_writers.resumed import resumed  # few are
+
+            self._run = resumed(plan, backend)
+        else:
+            self._run = begun(plan, backend)
         self._stack.enter_context(shown(self._run))
         self._take = self._run.take
         self._heard: list[Events] = []
@@ -65,6 +70,31 @@ class Stream:
     def outcome(self) -> Outcome | None:
         """What came of the run; `None` until it is closed."""
         return self._run.outcome
+
+    @property
+    def cursor(self) -> int:
+        """Place in the plan of the frame that `append` takes next; one behind the furthest, if frames are put."""
+        return self._run.cursor
+
+    @property
+    def safe_frames(self) -> int:
+        """How many of the frames that came survive the death of this process; other threads may ask at any time.
+
+        `capabilities.ack` says when a frame does: when `append` returns, when its chunk (or shard) is stored, or at the
+        end. Frames that rest in unfinished chunks go to the journal beside the dataset within a second, and are safe
+        from then on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+        >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
+        >>> with create_stream(AcquisitionSettings(root_path="safe.zarr", dtype="uint8", dimensions=dims)) as stream:
+        ...     stream.append(np.ones((8, 8), "uint8"))
+        ...     stream.safe_frames
+        1
+        """
+        return self._run.safe_frames
 
     @property
     def closed(self) -> bool:

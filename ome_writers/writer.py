@@ -90,6 +90,8 @@ class Capabilities:
     ack: Literal["append", "block", "close"] = "block"
     """When a frame is out of the reach of a dying process: when `append` returns, when its block is complete, or at
     the end."""
+    attaches: bool = True
+    """Whether it can go on with a dataset that stands, so that a run can be resumed."""
     parallel: bool = False
     """Whether `write` may run at the same time for different arrays."""
     dtypes: frozenset[str] | None = None
@@ -117,10 +119,14 @@ class Writer(Protocol):
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
 
-    Three more members are used if a writer has them. `lost` (a sequence, asked for after an error): the numbers of the
-    frames that `write` took and that could not be stored. `note(frame, array, index, record)`: called with the metadata
-    of each frame that has some, once `write` has its pixels. `rest()`: called before the process is forked; returns
-    when no thread of a library is at work, since a child that inherits a half-done piece of work may never end.
+    Some more members are used if a writer has them. `pending()`: the numbers of the frames that `write` took and that
+    are not stored yet, or could not be; without it, all are stored when `write` returns. `lost` (a sequence, asked for
+    after an error): the numbers of the frames that `write` took and that could not be stored. `note(frame, array,
+    index, record)`: called with the metadata of each frame that has some, once `write` has its pixels. `rest()`: called
+    before the process is forked; returns when no thread of a library is at work, since a child that inherits a
+    half-done piece of work may never end. `recount(marks)`: called after a crash, when the dataset was opened with
+    `attach`, with a byte for each place of the plan (see `ome_writers.journal_file`); returns what the dataset itself
+    says of them.
 
     Examples
     --------

@@ -16,7 +16,7 @@ import yaozarrs
 import zarr
 from ome_types import from_tiff
 
-from ome_writers import AcquisitionSettings, Dimension, compile, create_stream
+from ome_writers import AcquisitionSettings, Dimension, compile, create_stream, dims_from_standard_axes
 from ome_writers.cli.app import app, redirected, run
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.serial import dumps
@@ -728,3 +728,33 @@ def test_an_interrupted_command_says_so(ask: Any, monkeypatch: pytest.MonkeyPatc
     # A key cannot be pressed at the right moment.
     monkeypatch.setattr("ome_writers.cli.app.read_dataset", interrupted)
     assert ask("info", "demo.ome.zarr") == (1, "", "interrupted\n")
+
+
+# ── recover ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_recover_says_what_an_interrupted_dataset_holds(ask: Any) -> None:
+    settings = AcquisitionSettings(
+        root_path="cells.ome.zarr", dtype="uint16", dimensions=dims_from_standard_axes(SIZES)
+    )
+    stream = create_stream(settings)
+    for number in range(4):
+        if number == 2:
+            stream.skip()
+        else:
+            stream.append(np.full((12, 10), number + 1, "uint16"))
+    stream._run.abort()  # noqa: SLF001 - as a process that dies
+    for _ in range(2):
+        code, said, complained = ask("recover", "cells.ome.zarr")
+        assert (code, complained) == (0, "")
+        *lines, last = said.splitlines()
+        assert lines == [
+            "cells.ome.zarr: stopped, 3 frames",
+            "missing, by their places in the plan: 2",
+            "why: the process that wrote it ended before the stream was closed",
+        ]
+        assert "create_stream(settings, resume=True)" in last
+        assert "cells.ome.zarr.journal" in last
+    assert zarr.open_array("cells.ome.zarr/0", mode="r")[:, :, 0, 0].tolist() == [[1, 2], [0, 4]]
+    code, _, complained = ask("recover", "nothing")
+    assert (code, complained.strip()) == (1, "there is nothing at nothing")

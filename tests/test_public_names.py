@@ -70,6 +70,7 @@ NAMES = [
     "plot",
     "prepare",
     "preview",
+    "recover",
     "save_plan",
     "save_table",
     "save_triggers",

@@ -98,9 +98,10 @@ def test_every_writer(way: Way, how: str, came: int, tmp_path: Path) -> None:
         found = way.read(writer, settings.output_path, array)
         assert found is not None
         np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
-    assert [path.name for path in tmp_path.iterdir()] == [
-        Path(settings.output_path).name
-    ] * writer.capabilities.persistent
+    left = {Path(settings.output_path).name} if writer.capabilities.persistent else set()
+    if how == "put" and came < 24 and way.writer in ("direct", "scratch"):
+        left.add(f"{Path(settings.output_path).name}.journal")  # more of them may come
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 @pytest.mark.parametrize("backend", ["direct", "tensorstore"])

@@ -96,7 +96,7 @@ def measure(job: Job) -> Measured:
     sink.close()
     closed = time.perf_counter()
 
-    files = [path for path in Path(job.folder).rglob("*") if path.is_file()]
+    files = [path for path in Path(job.folder).rglob("*") if path.is_file() and path.parent.suffix != ".journal"]
     return Measured(
         create=created - begin,
         append=sum(durations) / 1e9,
@@ -133,7 +133,8 @@ def _warm(job: Job) -> AcquisitionSettings | None:
         with create_stream(small, job.writer) as stream:
             for _ in range(2):
                 stream.append(np.zeros((16, 16), settings.dtype))
-    return evolve(settings, root_path=str(Path(job.folder, settings.root_path)))
+    # Plain writes are not waited for either.
+    return evolve(settings, root_path=str(Path(job.folder, settings.root_path)), sync="never")
 
 
 def _created(job: Job, settings: AcquisitionSettings | None) -> PlainFile | Stream:

@@ -24,6 +24,7 @@ from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
 from ome_writers.cli.init import init, schema
 from ome_writers.cli.prepare import finish, prepare, redirected
+from ome_writers.cli.recover import recover
 from ome_writers.cli.trust import convert, validate
 from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
@@ -223,6 +224,7 @@ app.command(view, sort_key=6)
 app.command(preview, sort_key=6)
 app.command(validate, sort_key=7)
 app.command(convert, sort_key=7)
+app.command(recover, sort_key=7)
 app.command(bench, sort_key=8)
 app.command(prepare, sort_key=9)
 app.command(finish, sort_key=10)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Document
 from ome_writers.errors import WriteError
+from ome_writers.journal_file import CAME, GIVEN
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.records import JSON
@@ -79,6 +80,7 @@ class AcquireZarrWriter:
         codecs=frozenset(_CODECS),
         in_flight_bytes=256 * 2**20,
         append_only=True,
+        attaches=False,
         urls=False,
         readable="late",
         live=False,
@@ -124,7 +126,10 @@ class AcquireZarrWriter:
         axes = nesting(plan)
         self._steps, self._taken = [_steps(spec, axes) for spec in self._specs], [0] * len(self._specs)
         if attach:
-            self._bodies = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            # After a crash, those that stand there are the engine's own.
+            stored = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
+            shapes = [tuple(body["shape"]) for body in stored]
+            self._bodies = [array_json(spec, shape) for spec, shape in zip(self._specs, shapes, strict=True)]
             # The engine goes on with nothing that stands; but where no frame is yet, it has nothing to go on with.
             self._startable = not any((self._folder / spec.path / "c").exists() for spec in self._specs)
             return
@@ -203,6 +208,17 @@ class AcquireZarrWriter:
             with contextlib.suppress(WriteError):
                 self._end()
         return self._lost
+
+    def recount(self, marks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what came, by what is stored: the process that gave frames to the engine has died with it."""
+        for spec in self._specs:
+            remove_torn(self._folder, spec)
+        given = np.flatnonzero(marks == GIVEN)
+        numbers = self._plan.rows_at(given)["frame"]
+        lost = lost_frames(self._folder, self._plan, self._specs, int(numbers.max(initial=-1)))
+        found = marks.copy()
+        found[given] = np.where(np.isin(numbers, lost), 0, CAME)
+        return found
 
     def read(self, array: int, selection: Selection, /) -> NDArray[Any]:
         """Return the pixels of those shards that the engine has put on the disk, the fill value for all others."""

@@ -61,6 +61,11 @@ class DirectWriter:
             raise ValueError("nothing is open")
         return self._way
 
+    def pending(self) -> Sequence[int]:
+        """Return the numbers of the frames that were taken and are not stored yet, or could not be."""
+        ask = getattr(self._way, "pending", None)
+        return ask() if ask is not None else ()
+
     @property
     def lost(self) -> Sequence[int]:
         """Numbers of the frames that were taken and could not be stored."""

@@ -205,7 +205,10 @@ class DirectTiff:
             if document.kind == "xml":
                 self._put_xml(document.path, document.body)
             else:
-                self._files.say(self._numbers[document.path], _said(document.body))
+                number = self._numbers[document.path]
+                if number in self._attached:
+                    self._revive(number)
+                self._files.say(number, _said(document.body))
         if durable:
             self._files.sync()
             for path in self._unsynced:

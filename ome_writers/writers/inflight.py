@@ -89,6 +89,13 @@ class InFlight:
         self._pieces.append(_Piece(future, nbytes, block.array, frames, what))
         self.held_bytes += nbytes
 
+    def pending(self) -> list[int]:
+        """Return the numbers of the frames in blocks that have not arrived, without waiting."""
+        # Other threads add to them.
+        pieces = tuple(self._pieces)
+        under_way = (piece for piece in pieces if not piece.future.done() or piece.future.exception() is not None)
+        return [*self.lost, *(frame for piece in under_way for frame in piece.frames)]
+
     def wait(self, array: int | None = None) -> None:
         """Wait until all blocks (of one array) have arrived.
 

@@ -35,6 +35,7 @@ class MemoryWriter:
         readable=True,
         atomic_replace=True,
         ack="close",
+        attaches=False,
     )
 
     def __init__(self) -> None:

@@ -94,6 +94,13 @@ class BufferedWriter:
             parallel=False,
         )
 
+    def pending(self) -> list[int]:
+        """Return the numbers of the frames that `write` took and that are not stored yet, or could not be."""
+        # In this order: what is taken out of line is in the hands of the other writer before that.
+        line = tuple(self.ring.line) if self.ring is not None else ()
+        inner: Sequence[int] = getattr(self.inner, "pending", tuple)()
+        return [*self._lost, *(frame for waiting in line for frame in waiting.block.frames), *inner]
+
     @property
     def fill(self) -> float | None:
         """How full the ring is, from 0 to 1; `None` where there is none. Other threads may ask at any time."""

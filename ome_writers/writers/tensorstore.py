@@ -189,6 +189,10 @@ class TensorStoreWriter:
             if ends is not None:
                 self._ends[block.array] = tuple(map(max, ends, stop))
 
+    def pending(self) -> list[int]:
+        """Return the numbers of the frames that were taken and are not stored yet, or could not be."""
+        return self.in_flight.pending()
+
     @property
     def lost(self) -> list[int]:
         """Numbers of the frames that were taken and could not be stored; waits for what is on its way."""

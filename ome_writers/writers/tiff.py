@@ -63,7 +63,9 @@ class TiffWriter:
     """
 
     def __init__(self, *, open_files: int = 64) -> None:
-        self.capabilities = Capabilities(name="tifffile", formats=frozenset({"ome-tiff"}), ack="append", urls=False)
+        self.capabilities = Capabilities(
+            name="tifffile", formats=frozenset({"ome-tiff"}), ack="append", urls=False, attaches=False
+        )
         self._open_files = open_files
         self._specs: tuple[ArraySpec, ...] = ()
         self._plan: Plan | None = None

@@ -284,11 +284,11 @@ def test_few_files_are_open(tmp_path: Path, cut: str) -> None:
             stream.append(frame_pixels(number, (6, 5), "uint16"))
             if number % 90 == 89:
                 np.testing.assert_array_equal(view[0, 0, 1], frame_pixels(1, (6, 5), "uint16"))
-                most = max(most, open_below(tmp_path))
+                most = max(most, open_below(tmp_path / "a.ome.zarr"))
     assert 0 < most <= 64
-    assert open_below(tmp_path) == 0
+    assert open_below(tmp_path / "a.ome.zarr") == 0
     np.testing.assert_array_equal(view[4, 89, 1], frame_pixels(899, (6, 5), "uint16"))
-    assert open_below(tmp_path) == 0
+    assert open_below(tmp_path / "a.ome.zarr") == 0
 
 
 @pytest.fixture

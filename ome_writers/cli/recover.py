@@ -1,0 +1,45 @@
+"""The command `recover`: what an interrupted acquisition left, brought to its best final state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ome_writers.cli.console import out
+from ome_writers.cli.show import say
+from ome_writers.images import ranges
+from ome_writers.journal import journal_folder
+
+_MOST_SHOWN = 20
+"""Ranges of missing frames that are listed."""
+
+
+def recover(path: Path, /) -> None:
+    """Bring an interrupted dataset to its best final state, and say what it holds.
+
+    What a program that was killed had sent is completed from the journal beside the dataset (`PATH.journal`): pixels,
+    metadata of frames, and what the documents say. It can be interrupted and called again. No program may be writing.
+
+    Example: `ome-writers recover cells.ome.zarr`
+
+    Parameters
+    ----------
+    path
+        The dataset.
+    """
+    from ome_writers.recovered import recover as recovered
+
+    outcome = recovered(path)
+    say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames")
+    missing = ranges(outcome.missing)
+    if missing:
+        shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in missing[:_MOST_SHOWN])
+        more = f" and {len(missing) - _MOST_SHOWN} more ranges" if len(missing) > _MOST_SHOWN else ""
+        say(out, f"missing, by their places in the plan: {shown}{more}")
+    if outcome.error:
+        say(out, f"why: {outcome.error}")
+    if journal_folder(path).exists():
+        say(
+            out,
+            f"It can be gone on with, `create_stream(settings, resume=True)`, as long as {journal_folder(path).name} "
+            "is beside it; without that wish, that folder may be removed.",
+        )

@@ -1,0 +1,87 @@
+"""Given the path of a dataset whose run was interrupted, this brings it to its best final state."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ome_writers.begin import Backend
+from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.documents import Outcome, Verdict
+from ome_writers.journal import journal_folder, journal_of
+from ome_writers.manifest import MANIFEST
+from ome_writers.resumed import recovered
+
+
+def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
+    """Bring a dataset whose run was interrupted to its best final state, and return what it holds.
+
+    While a run lasts, a journal beside the dataset (`cells.ome.zarr.journal`) says which frames came, with their
+    metadata, and keeps those that rest in unfinished chunks. From it the pixels and documents are completed, and arrays
+    are cut to what came. It can be interrupted and called again. A run that was stopped may be gone on with after that,
+    with `create_stream(settings, resume=True)`. No other process may be writing.
+
+    Parameters
+    ----------
+    path
+        The dataset.
+    backend
+        The writer, if it was one of your own.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no dataset, or it needs its journal and that is gone; the message says what can be done.
+    PlanError
+        If the journal cannot be understood, or the writer is not installed.
+    OSError
+        If the disk fails.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from ome_writers import AcquisitionSettings, create_stream, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 3, "y": 8, "x": 8})
+    >>> with TemporaryDirectory() as folder:
+    ...     settings = AcquisitionSettings(root_path=f"{folder}/a.ome.zarr", dtype="uint8", dimensions=dims)
+    ...     with create_stream(settings) as stream:
+    ...         stream.append(np.ones((8, 8), "uint8"))
+    ...     outcome = recover(f"{folder}/a.ome.zarr")
+    >>> outcome.verdict, outcome.frames
+    ('stopped', 1)
+    """
+    root = str(Path(path).expanduser())
+    if not os.path.lexists(root):
+        raise FileNotFoundError(f"there is nothing at {root}")
+    journal = journal_of(root)
+    if journal is not None:
+        return recovered(root, journal, backend)
+    return _as_it_says(root)
+
+
+def _as_it_says(root: str) -> Outcome:
+    """Return what a dataset without a journal says of itself."""
+    verdict, frames = _said(root)
+    if verdict in ("complete", "stopped", "failed"):
+        return Outcome(verdict=verdict, cursor=frames or 0, root=root)
+    if verdict is None:
+        raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
+    raise FileNotFoundError(
+        f"the run of {root} did not end, and its journal, {journal_folder(root).name}, is not beside it. The pixels "
+        "can be read as they are; which frames came, and what rested in unfinished chunks, cannot be told without it"
+    )
+
+
+def _said(root: str) -> tuple[Verdict | None, int | None]:
+    """Return the verdict and the number of frames that stand in the documents of a dataset."""
+    manifest = Path(root, MANIFEST)
+    if not manifest.is_file():
+        said = read_dataset(root)
+        return said.verdict, said.frames  # type: ignore[return-value] # what it is, the caller looks
+    try:
+        found = json.loads(manifest.read_bytes())
+        return found["verdict"], int(found["frames"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotADataset(f"{manifest}: cannot be read: {error!r}") from error

@@ -1,0 +1,218 @@
+"""A run and what may befall it: what survives its process, what has reached the device, whose it is after a fork."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+from attrs import evolve
+
+from ome_writers.documents import Stamp
+from ome_writers.journal import Journal
+from ome_writers.journal_file import GIVEN
+from ome_writers.keeping import Keeper
+from ome_writers.lifetime import disowned_in_forks, keep_forever
+from ome_writers.lock import Lock
+from ome_writers.plan import Plan
+from ome_writers.runstate import RunState
+from ome_writers.syncing import Syncer, Syncing
+from ome_writers.writer import Writer, ack_for
+
+_OFTEN: Final = 0.01
+"""Seconds after which a writer is asked again what it has stored, if that is much to ask."""
+_FEW: Final = 64
+"""Blocks of which it may be asked at any time."""
+
+
+class SafeRun(RunState):
+    """A run, without what takes its frames."""
+
+    def __init__(self, plan: Plan, writer: Writer, root: str, stamp: Stamp, journal: Journal | None = None) -> None:
+        super().__init__(plan, writer, root, stamp, journal)
+        self._ack = ack_for(plan, writer.capabilities)
+        self._pending = getattr(writer, "pending", None)
+        self._at_once = self._ack == "append" or (self._ack == "block" and self._pending is None)
+        """Whether a block is out of the reach of a dying process when `write` returns."""
+        self._handed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
+        self._asked = 0.0
+        """When it was asked for the last time what it has stored."""
+        self._keeper: Keeper | None = None
+        self._mark = journal.mark if journal is not None and self._at_once else None
+        """What notes at once that a single frame came."""
+        self._replays = False
+        """Whether the frames that are taken came before."""
+        self.syncing: Syncing | None = None
+        """What is to be known to bring the dataset to the device, if that is wanted."""
+        self.syncer: Syncer | None = None
+        self.held: Lock | None = None
+        """The right to write the dataset, where others could ask for it."""
+        disowned_in_forks(self)
+
+    # ── whose it is ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def before_fork(self) -> None:
+        """Come to rest, and stay so until `after_fork`."""
+        self.lock.acquire()
+        if self.outcome is None and (rest := getattr(self.writer, "rest", None)):
+            rest()
+
+    def after_fork(self) -> None:
+        """Go on."""
+        self.lock.release()
+
+    def disown(self) -> None:
+        """Take nothing from now on, and change nothing: the process that this one is a fork of goes on with the run."""
+        keep_forever(self)
+        # Some other thread of that process may hold it, which there is not in this one.
+        self.lock = threading.RLock()
+        self.disowned = True
+        self._forget_ahead()
+
+    def let_go(self) -> None:
+        """Let others write the dataset."""
+        if self.held is not None:
+            self.held.release()
+
+    # ── what reaches the device ─────────────────────────────────────────────────────────────────────────────────────
+
+    def begin_syncing(self) -> None:
+        """Have a thread bring what is written to the device, if that is wanted; the dataset stands."""
+        sync = self.plan.settings.sync
+        if self.journal is not None and sync != "never":
+            self.syncing = Syncing(self.root, self.journal.folder)
+            self.syncer = Syncer(self, self.syncing, None if isinstance(sync, str) else sync)
+
+    def sync_journal(self) -> bool:
+        """Bring the journal to the device; return whether the run goes on."""
+        with self.lock:
+            if self.outcome is not None or self._failure is not None or self.journal is None:
+                return False
+            self.settle()
+            self.journal.sync()
+            return True
+
+    def fail(self, error: Exception) -> None:
+        """Have the next call raise what went wrong in another thread."""
+        with self.lock:
+            if self.outcome is None and self._failure is None:
+                self._failed(error, None)
+
+    # ── what is out of the reach of a dying process ─────────────────────────────────────────────────────────────────
+
+    @property
+    def safe_frames(self) -> int:
+        """How many frames survive the death of this process."""
+        with self.lock:
+            if not self.writer.capabilities.persistent:
+                return 0
+            if self.outcome is not None:
+                return self.outcome.frames
+            if self._waiting is not None:
+                return len(self._waiting.order) if self.journal is not None else 0
+            if self._ack == "close":
+                return 0
+            if self._failure is None:
+                self.settle()
+            unsafe = [*(places for _, places in self._handed), *(block.places for block in self._open.values())]
+            kept = self.journal.waiting if self.journal is not None else ()
+            came = self.cursor - sum(map(len, self.skipped)) if self.puts is None else len(self.puts.order)
+            return came - sum(place not in kept for places in unsafe for place in places)
+
+    def settle(self) -> None:
+        """Ask the writer what it has stored by now, and note that these frames came."""
+        if not self._handed:
+            return
+        pending = set(self._pending()) if self._pending is not None else set()
+        held = []
+        for numbers, places in self._handed:
+            if pending and not pending.isdisjoint(numbers):
+                held.append((numbers, places))
+            elif self.journal is not None:
+                self.journal.mark_all(places)
+        self._handed = held
+        self._asked = monotonic()
+
+    def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
+        """Note that the writer has frames, all that there is of each."""
+        if self._at_once or self._ack == "close":
+            if self.journal is not None and self._at_once:
+                self.journal.mark_all(places)
+            elif self.journal is not None:
+                # Those that wait in the journal do so until the engine has ended.
+                self.journal.mark_all([place for place in places if place not in self.journal.waiting], GIVEN)
+            return
+        self._handed.append((tuple(numbers), tuple(places)))
+        self._watch()
+        if len(self._handed) < _FEW or monotonic() - self._asked > _OFTEN:
+            self.settle()
+
+    def _watch(self) -> None:
+        """Have a thread look after frames that are not stored yet."""
+        if self._keeper is None and self.journal is not None and self._ack != "close":
+            self._keeper = Keeper(self)
+
+    def keep_some(self) -> bool:
+        """Bring frames to the journal that have rested in open blocks for a while; return whether to go on doing so."""
+        for buffer in tuple(self._open):
+            while self._keep_one(buffer):
+                pass
+        with self.lock:
+            try:
+                if going := self.outcome is None and self._failure is None:
+                    self.settle()
+            except Exception as error:  # noqa: BLE001 - raised by the next call
+                self._failed(error, None)
+            return going
+
+    def _keep_one(self, buffer: int) -> bool:
+        """Keep one more frame of a block, if there is one that was there when it was looked at before."""
+        with self.lock:
+            block = self._open.get(buffer)
+            if block is None or self.outcome is not None or self._failure is not None or self.journal is None:
+                return False
+            if block.kept == block.seen:
+                block.seen = len(block.places)
+                return False
+            try:
+                self.journal.keep(block.places[block.kept], block.pixels[block.came[block.kept]])
+            except Exception as error:  # noqa: BLE001 - raised by the next call
+                self._failed(error, block.places[block.kept])
+                return False
+            block.kept += 1
+            return True
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _close_writer(self, told: int) -> float:
+        """Have the writer end, with arrays that end with the last frame that is told of, and the final documents.
+
+        Returns how many seconds the device took. If it cannot, it is asked once more, to say that the run has failed
+        with as little as that takes.
+        """
+        try:
+            if self._failure is not None:
+                self._cut(told)
+            self.writer.close(self.documents())
+            return self._sync()
+        except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
+            self.writer.abort()
+            if self._failure is None:
+                self._failed(error, None)
+            self.outcome = evolve(self._said("failed", self._failure), bare=True)
+            described = self.documents()
+            try:
+                self.writer.open(self.root, self.plan, described, attach=True)
+                self.writer.close(described)
+            except Exception:  # noqa: BLE001 - the first failure is the one to tell of
+                self.writer.abort()
+        return 0.0
+
+    def _sync(self) -> float:
+        """Bring all that is stored to the device, and return how many seconds that took."""
+        begin = monotonic()
+        if self.syncing is not None:
+            self.syncing.rest()
+        return monotonic() - begin

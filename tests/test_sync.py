@@ -1,0 +1,150 @@
+"""What reaches the device, and when: every call that brings something there is listened to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ome_writers as ow
+from ome_writers import syncing
+from ome_writers.testing import Way, ways
+
+LOCAL = [way for way in ways() if way.writer in ("direct", "zarr-python", "tifffile")]
+
+
+class Device:
+    """What stands on the device: the bytes that files had when they were synchronised."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, int] = {}
+        """Size by number of the file."""
+        self.folders: set[int] = set()
+        self.happened = threading.Event()
+        self.fault: OSError | None = None
+
+    def fsync(self, file: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        found = os.fstat(file)
+        if found.st_mode & 0o040000:
+            self.folders.add(found.st_ino)
+        else:
+            self.files[found.st_ino] = found.st_size
+        self.happened.set()
+
+    def holds(self, root: Path) -> bool:
+        paths = [path for path in (root, *root.rglob("*")) if path.is_file()]
+        return all(self.files.get(path.stat().st_ino) == path.stat().st_size for path in paths)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    found = Device()
+    monkeypatch.setattr(os, "fsync", found.fsync)
+    monkeypatch.setattr(os, "sync", lambda: None)
+    return found
+
+
+def stream_of(way: Way, folder: Path, **more: Any) -> ow.Stream:
+    dims = ow.dims_from_standard_axes({"t": 4, "c": 2, "y": 6, "x": 7})
+    return ow.create_stream(way.settings(folder, dims, dtype="uint16", **more), way.make())
+
+
+def send(stream: ow.Stream, frames: int) -> None:
+    for number in range(frames):
+        stream.append(np.full((6, 7), number + 1, "uint16"))
+
+
+@pytest.mark.parametrize("way", LOCAL, ids=lambda way: way.name)
+@pytest.mark.parametrize("frames", [8, 3])
+def test_all_of_it_is_there_when_close_returns(tmp_path: Path, way: Way, frames: int, device: Device) -> None:
+    stream = stream_of(way, tmp_path)
+    send(stream, frames)
+    stream.close()
+    assert stream.outcome is not None
+    assert device.holds(Path(stream.outcome.root))
+    assert tmp_path.stat().st_ino in device.folders
+    assert stream.outcome.sync_seconds > 0
+
+
+def test_never(tmp_path: Path, device: Device) -> None:
+    stream = stream_of(LOCAL[0], tmp_path, sync="never")
+    send(stream, 8)
+    stream.close()
+    assert not device.files
+    assert stream.outcome is not None
+    assert stream.outcome.sync_seconds < 0.1
+
+
+def test_every_so_often(tmp_path: Path, device: Device) -> None:
+    stream = stream_of(LOCAL[0], tmp_path, sync=0.02)
+    send(stream, 5)
+    journal = tmp_path / "run.ome.zarr.journal" / "came"
+    while journal.stat().st_ino not in device.files:
+        assert device.happened.wait(60)
+        device.happened.clear()
+    assert device.holds(tmp_path / "run.ome.zarr")
+    stream.close()
+
+
+def test_files_that_are_complete_do_not_wait_for_the_end(
+    tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "_QUIET", 0.02)
+    stream = stream_of(LOCAL[0], tmp_path)
+    send(stream, 5)
+    while not device.holds(tmp_path / "run.ome.zarr"):
+        assert device.happened.wait(60)
+        device.happened.clear()
+    pixels = [path for path in (tmp_path / "run.ome.zarr" / "0" / "c").rglob("*") if path.is_file()]
+    for path in pixels:
+        os.utime(path, (0, path.stat().st_mtime - 60))
+    device.files.clear()
+    stream.close()
+    assert device.files
+    assert not device.files.keys() & {path.stat().st_ino for path in pixels}
+
+
+def test_a_clock_that_was_set_costs_a_look_at_every_file(
+    tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = stream_of(LOCAL[0], tmp_path)
+    send(stream, 5)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    stream.close()
+    assert device.holds(tmp_path / "run.ome.zarr")
+
+
+def test_a_device_that_fails_is_no_complete_dataset(tmp_path: Path, device: Device) -> None:
+    stream = stream_of(LOCAL[0], tmp_path)
+    send(stream, 8)
+    device.fault = OSError(5, "Input/output error")
+    with pytest.raises(ow.WriteError, match="Input/output error"):
+        stream.close()
+    assert stream.outcome is not None
+    assert stream.outcome.verdict == "failed"
+
+
+def test_what_fails_in_the_thread_is_raised_by_the_next_call(tmp_path: Path, device: Device) -> None:
+    stream = stream_of(LOCAL[0], tmp_path, sync=0.02)
+    device.fault = OSError(5, "Input/output error")
+    with pytest.raises(ow.WriteError, match="Input/output error"):
+        for _ in range(6000):
+            time.sleep(0.01)
+            stream.skip(frames=1) if stream.cursor < 7 else stream.append(np.zeros((6, 7), "uint16"))
+    with pytest.raises(ow.WriteError):
+        stream.close()
+
+
+@pytest.mark.parametrize("value", ["sometimes", 0, -1.0, float("nan"), True, None])
+def test_what_makes_no_sense(value: Any) -> None:
+    with pytest.raises(ow.SettingsError, match="sync: must be 'close', 'never' or a number of seconds"):
+        ow.AcquisitionSettings(sync=value)
