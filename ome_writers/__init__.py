@@ -15,12 +15,13 @@ from ome_writers.location import Location
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.shell import create_stream, write
-from ome_writers.shorthand import StandardAxis, dims_from_standard_axes
+from ome_writers.shorthand import StandardAxis, dims_from_standard_axes, flat
 from ome_writers.stream import Stream
 from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
+    from ome_writers.arranging import arrange
     from ome_writers.conversion import convert
     from ome_writers.drawing import plot
     from ome_writers.events import CoordUpdate
@@ -76,6 +77,7 @@ __all__ = [
     "WriteError",
     "Writer",
     "__version__",
+    "arrange",
     "assemble",
     "compile",
     "convert",
@@ -87,6 +89,7 @@ __all__ = [
     "dump",
     "dumps",
     "finish",
+    "flat",
     "load",
     "load_plan",
     "loads",
@@ -107,6 +110,7 @@ __all__ = [
 ]
 
 _LATE = {
+    **dict.fromkeys(("arrange",), "ome_writers.arranging"),
     **dict.fromkeys(("dump", "load", "load_plan", "save_plan", "save_table", "save_triggers"), "ome_writers.files"),
     **dict.fromkeys(("dumps", "loads"), "ome_writers.serial"),
     **dict.fromkeys(("Placement", "place"), "ome_writers.placement"),

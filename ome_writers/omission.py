@@ -5,11 +5,11 @@ What a selector is says `selectors.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from attrs import cmp_using, field, frozen
+from attrs import cmp_using, evolve, field, frozen
 from numpy.typing import NDArray
 
 from ome_writers import ragged_rules
@@ -60,6 +60,10 @@ PLANE_COLUMNS: Final = ("delta_t", "exposure_time", "position_x", "position_y", 
 """What a list of frames may say of each: in seconds, and in micrometers."""
 
 
+_MOST_INNER: Final = 64
+"""Elements of a loop that may be left out of a list of frames: cameras, mostly."""
+
+
 def _index(value: object) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, np.ndarray)):
         value = list(value)
@@ -106,7 +110,8 @@ class Frames(Bridged):
 
     index: NDArray[np.int64] = field(converter=_index, eq=_SAME, hash=False)
     """Shape (frames, loops): index in each dimension but y and x, in their order. May be given as mappings of indices
-    or names, by name of the dimension; a dimension that one does not name has the index 0."""
+    or names, by name of the dimension; a dimension that one does not name has the index 0. The innermost loops may be
+    left out, and then run in full at each."""
     delta_t: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
     """When each is planned, in seconds from the beginning; NaN where it is not known, as in the others."""
     exposure_time: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
@@ -115,3 +120,21 @@ class Frames(Bridged):
     """Of the stage, in micrometers."""
     position_y: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
     position_z: NDArray[np.float64] | None = field(default=None, converter=_column, eq=_SAME, hash=False, repr=False)
+
+
+def with_inner_loops(frames: Frames, loops: Sequence[Any]) -> Frames:
+    """Return frames with an index in every loop: those that they leave out, the innermost, run in full at each."""
+    index = frames.index
+    if not isinstance(index, np.ndarray) or index.ndim != 2 or not 0 < index.shape[1] < len(loops):  # noqa: PLR2004 - frames, loops
+        return frames
+    counts: list[Any] = [getattr(loop, "count", None) for loop in loops[index.shape[1] :]]
+    if not all(isinstance(count, int) and 0 < count <= _MOST_INNER for count in counts):
+        return frames  # a rule says what is wrong
+    within = np.indices(counts).reshape(len(counts), -1).T
+    times = len(within)
+    told = {name: getattr(frames, name) for name in PLANE_COLUMNS}
+    return evolve(
+        frames,
+        index=np.column_stack([np.repeat(index, times, axis=0), np.tile(within, (len(index), 1))]),
+        **{name: None if column is None else np.repeat(column, times) for name, column in told.items()},
+    )

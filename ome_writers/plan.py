@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers import acquisition_rules, growth
-from ome_writers.beyond import Shown
+from ome_writers.beyond import Shown, ask
 from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
 from ome_writers.holdings import Finder, tabled
@@ -370,18 +370,32 @@ class Plan(Shown):
                 yield segment, a, b
 
 
-def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of this library
+def compile(settings: AcquisitionSettings | Iterable[typing.Any], **given: typing.Any) -> Plan:  # noqa: A001 - the verb of this library
     """Return the plan of an acquisition.
 
-    Pure and deterministic: the same settings give the same plan, whatever is installed. Costs the inner loops, not
-    the frames.
+    Pure and deterministic: the same settings give the same plan, whatever is installed. Of settings, and of sequences
+    that are loops, it costs the inner loops, not the frames; of events some microseconds each.
 
     Warns where a `storage_order` is asked for that OME-Zarr's rule for the order of axes forbids.
+
+    Parameters
+    ----------
+    settings
+        `AcquisitionSettings`. Or a `useq.MDASequence` (also of `useq.v2`), or any iterable of `useq.MDAEvent`, or of
+        mappings of loops to indices (for `c` and `p` also names), one for each frame: `[{"t": 0, "c": "GFP"}, …]`.
+        Frame `k` of the plan is the `k`-th event that takes an image.
+    **given
+        Fields of the settings to be changed. For sequences and events, what they do not know: `frame_shape`, (height,
+        width) in pixels, and any field of `AcquisitionSettings` (`root_path`, `dtype`, `holes`, …); if it is known,
+        `pixel_size_um`; `units`, `chunk_shapes` and `shard_shapes` as in `useq_to_acquisition_settings`; and `cameras`
+        (names, or `Camera`), which take each event one after the other. With `dimensions` (then without `frame_shape`)
+        the loops are declared, and an event that lies outside them is a problem.
 
     Raises
     ------
     SettingsError
-        With everything that is still missing, or that the format cannot hold.
+        With everything that is still missing, or that the format cannot hold; also where two events have one index,
+        or events go on without end.
 
     Examples
     --------
@@ -389,7 +403,14 @@ def compile(settings: AcquisitionSettings) -> Plan:  # noqa: A001 - the verb of 
     >>> dims = dims_from_standard_axes({"t": 1000, "p": ["A1", "B2"], "c": 4, "z": 25, "y": 512, "x": 512})
     >>> compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint16", dimensions=dims))
     <Plan: 200000 frames in 2 arrays>
+    >>> events = [{"t": 0, "c": "DAPI"}, {"t": 0, "c": "GFP"}, {"t": 1, "c": "DAPI"}]
+    >>> compile(events, root_path="a.ome.zarr", dtype="uint16", frame_shape=(512, 512))
+    <Plan: 3 frames in 1 array>
     """
+    if not isinstance(settings, AcquisitionSettings):
+        settings = typing.cast(AcquisitionSettings, ask("useq.given", "settings_of", settings, given))
+    elif given:
+        settings = evolve(settings, **given)
     require(settings, (), acquisition_rules.READY)
     roles = roles_of(settings)
     if settings.format.name == "ome-zarr" and roles.axes != by_ngff_rule(roles.axes):

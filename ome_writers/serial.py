@@ -139,7 +139,9 @@ def make_converter() -> Converter:
     }  # fmt: skip
     for cls, names in kept.items():
         written: dict[str, Any] = dict.fromkeys(names, always)
-        to_plain: _ToPlain = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **written)
+        # Columns cannot be compared with a default; those that there are none of, `_as_lists` leaves out.
+        brief = cls is not Frames
+        to_plain: _ToPlain = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=brief, **written)
         converter.register_unstructure_hook(cls, _then(to_plain, short.get(cls, dict)))
         converter.register_structure_hook(cls, _structure)
     return converter

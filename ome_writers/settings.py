@@ -32,7 +32,7 @@ from ome_writers.check import Draft, build, require, shown
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.formats import Format, resolve
 from ome_writers.items import Camera, Channel, Position
-from ome_writers.omission import Frames, Omit
+from ome_writers.omission import Frames, Omit, with_inner_loops
 from ome_writers.ragged_rules import numbered
 
 
@@ -270,6 +270,8 @@ class AcquisitionSettings(Bridged, Shown):
             self._set(dimensions=self.dimensions[:-2] + tuple(map(_of_frame, self.dimensions[-2:])))
             if isinstance(self.frames, Frames) and isinstance(self.frames.index, tuple):
                 self._set(frames=evolve(self.frames, index=numbered(self.frames.index, self.dimensions[:-2])))
+            elif isinstance(self.frames, Frames):
+                self._set(frames=with_inner_loops(self.frames, self.dimensions[:-2]))
         super().__attrs_post_init__()
 
     @property

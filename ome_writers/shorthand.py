@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 from ome_writers.casts import STANDARD_TYPES, DimensionType, as_whole
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.items import Channel, Position
-from ome_writers.settings import Dimension
+from ome_writers.settings import AcquisitionSettings, Dimension
 
 
 class StandardAxis(str, Enum):  # noqa: UP042 - as text it is what it was in 0.3
@@ -106,3 +107,37 @@ def dims_from_standard_axes(
             )
         )
     return dims
+
+
+def flat(
+    frame_shape: tuple[int, int], dtype: str, *, pixel_size: float | None = None, **fields: Any
+) -> AcquisitionSettings:
+    """Return settings for frames of which nothing is known but their shape: a stack without end, along `t`.
+
+    Let each frame say where it belongs, with `frame_metadata={"index": {"t": 0, "c": "GFP", "z": 3}}`; when the run is
+    over, `arrange` makes the n-dimensional dataset.
+
+    Parameters
+    ----------
+    frame_shape
+        Height and width of a frame, in pixels.
+    dtype
+        Name of the numpy dtype of the pixels.
+    pixel_size
+        In micrometers, if it is known.
+    **fields
+        Other fields of `AcquisitionSettings`: `root_path`, `format`, `compression`, ….
+
+    Examples
+    --------
+    >>> from ome_writers import compile
+    >>> compile(flat((512, 512), "uint16", root_path="events.ome.zarr"))
+    <Plan: frames without end in 1 array>
+    """
+    unit = None if pixel_size is None else "micrometer"
+    dims = [Dimension(name="t", type="time", chunk_size=1)]
+    dims += [
+        Dimension(name=name, count=count, type="space", unit=unit, scale=pixel_size)
+        for name, count in zip("yx", frame_shape, strict=True)
+    ]
+    return AcquisitionSettings(dimensions=dims, dtype=dtype, **fields)

@@ -2,7 +2,7 @@
 
 `frames_from` opens a `.tif`, `.ome.tif`, `.npy`, `.zarr` (an array, or an OME-Zarr), or a folder of images. Pixels are
 read when the frames are iterated over. The colours of an image (a last axis of 3 or 4) are frames of their own: an axis
-`colour`, the fastest. `arrange.py` compares all that with a plan.
+`colour`, the fastest. `recorded.py` compares all that with a plan.
 """
 
 from __future__ import annotations

@@ -73,17 +73,9 @@ FLOORS = (
     ],
     [
         *["display", "drawing", "watching", "gallery", "sheet", "exhibit", "serve"],
-        *[
-            "simulate",
-            "sources",
-            "arrange",
-            "prepared",
-            "finished",
-            "recovered",
-            "useq",
-            "useq_loops",
-            "useq_positions",
-        ],
+        *["simulate", "sources", "arranging", "recorded", "prepared", "finished", "recovered"],
+        *[f"useq.{name}" for name in ("__init__", "loops", "positions", "dims", "events", "listing")],
+        *[f"useq.{name}" for name in ("first", "second", "given")],
         *[f"bench.{name}" for name in ("__init__", "overhead", "contenders", "pictures", "process")],
         *[f"bench.{name}" for name in ("results", "worker", "race", "chart")],
         *[f"datasets.{name}" for name in ("__init__", "words", "facts", "tiff", "zarr")],
@@ -92,8 +84,8 @@ FLOORS = (
         *[f"conversion.{name}" for name in ("__init__", "recording", "from_zarr", "from_tiff", "from_plain")],
         *[f"conversion.{name}" for name in ("from_ndtiff", "micromanager")],
         *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "init", "prepare", "show")],
-        *[f"cli.{name}" for name in ("watch", "trust", "recover")],
-        *[f"testing.{name}" for name in ("runs", "tiffs", "faults")],
+        *[f"cli.{name}" for name in ("watch", "trust", "recover", "arrange")],
+        *[f"testing.{name}" for name in ("runs", "tiffs", "faults", "sequences")],
         *[
             f"testing.{name}"
             for name in (
@@ -216,6 +208,8 @@ def test_questions_to_the_floors_above_are_put_in_one_place():
         "beyond": [("display", "html_of")],
         # Settings may name a writer of another package.
         "acquisition_rules": [("plugins", "plugin_names")],
+        # A sequence, or a list of events, becomes settings first.
+        "plan": [("useq.given", "settings_of")],
         "formats": [("plugins", "format_for"), ("plugins", "plugin_names")],
     }
     assert [name for name in PURE if "importlib" in source(name)] == ["beyond", "serial"]

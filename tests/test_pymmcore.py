@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -333,6 +334,24 @@ class TestTiff:
         np.testing.assert_array_equal(image, scope.camera.sent)
 
 
+RAGGED = {
+    "every second time": SEQUENCE.replace(channels=["DAPI", useq.Channel(config="GFP", acquire_every=2)], z_plan=None),
+    "one plane": SEQUENCE.replace(channels=["DAPI", useq.Channel(config="GFP", do_stack=False)]),
+    "other planes": SEQUENCE.replace(
+        stage_positions=[
+            useq.Position(x=1, y=2, z=3),
+            useq.Position(x=10, y=20, z=30, sequence={"z_plan": {"range": 4, "step": 1}}),
+        ]
+    ),
+    "in another order": SEQUENCE.replace(
+        axis_order="tpzc",
+        stage_positions=[
+            useq.Position(x=1, y=2, z=3),
+            useq.Position(x=10, y=20, z=30, sequence={"z_plan": {"range": 4, "step": 1}}),
+        ],
+    ),
+}
+"""Sequences that were flat stacks in 0.3."""
 OUTPUTS = ("run.ome.zarr", "run.ome.tiff", "scratch")
 """What `output` may be; in a folder of its own."""
 
@@ -386,15 +405,22 @@ class TestAnyOutput:
         assert view.shape == (24, HEIGHT, WIDTH)
         np.testing.assert_array_equal(np.asarray(view), scope.camera.sent)
 
-    def test_a_sequence_that_is_no_regular_loops_is_a_stack(
-        self, scope: Microscope, output: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        channels = ["DAPI", useq.Channel(config="GFP", acquire_every=2)]
-        scope.run(SEQUENCE.replace(channels=channels, z_plan=None), output=output)
-        (warning,) = warned(caplog.records)
-        assert "acquire_every" in warning
-        assert len(scope.camera.sent) == 6
-        np.testing.assert_array_equal(np.asarray(scope.core.mda.get_view()), scope.camera.sent)
+    @pytest.mark.parametrize("which", RAGGED)
+    def test_a_sequence_that_is_no_regular_loops(self, scope: Microscope, output: str, which: str) -> None:
+        seq = RAGGED[which]
+        scope.run(copy.deepcopy(seq), output=output)
+        view: Any = scope.core.mda.get_view()
+        assert len(scope.camera.sent) == sum(1 for event in copy.deepcopy(seq) if event.action.type == "acquire_image")
+        frames = {tuple(index.items()): frame for index, frame in zip(scope.indices, scope.camera.sent, strict=True)}
+        assert len(frames) == len(scope.camera.sent)
+        seen = 0
+        for index, frame in frames.items():
+            place = tuple(dict(index).get(axis, 0) for axis in view.dims[:-2])
+            np.testing.assert_array_equal(view[place], frame)
+            seen += 1
+        # What is not planned reads as the fill value.
+        whole = np.asarray(view)[..., 0, 0]
+        assert np.count_nonzero(whole) == seen
 
     def test_frames_that_the_engine_skips_read_as_fill_value(self, scope: Microscope, output: str) -> None:
         class Engine(MDAEngine):
@@ -439,6 +465,19 @@ class TestAnyOutput:
         assert len(scope.indices) == 13
         for index, number in zip(scope.indices, range(1, 14), strict=True):
             assert view[*(index[axis] for axis in "tpcz"), 0, 0] == 100 * number
+
+    @pytest.mark.filterwarnings("ignore:Multi-camera acquisition:UserWarning")  # of pymmcore-plus
+    @pytest.mark.parametrize("which", ["one plane", "in another order"])
+    @pytest.mark.parametrize("scope", [Splitter], indirect=True)
+    def test_several_cameras_and_no_regular_loops(self, scope: Microscope, output: str, which: str) -> None:
+        seq = RAGGED[which]
+        scope.run(seq, output=output)
+        view: Any = scope.core.mda.get_view()
+        events = list(seq)
+        assert view.dims[-3] == "cam"
+        for number, event in enumerate(events):
+            place = tuple(event.index[axis] for axis in view.dims[:-3])
+            assert view[place][:, 0, 0].tolist() == [100 * (number + 1), 100 * (number + 1) + 50]
 
     @pytest.mark.parametrize("scope", [Splitter], indirect=True)
     def test_several_cameras_are_a_dimension(self, scope: Microscope, output: str) -> None:

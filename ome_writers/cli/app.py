@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from ome_writers import __version__
-from ome_writers.arrange import arranged
 from ome_writers.cli import show
+from ome_writers.cli.arrange import arrange
 from ome_writers.cli.bench import bench
 from ome_writers.cli.console import err, out
 from ome_writers.cli.demo import demo_frames, demo_settings
@@ -32,6 +32,7 @@ from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, Se
 from ome_writers.files import load
 from ome_writers.overview import frame_bytes
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.recorded import arranged
 from ome_writers.shell import write as write_frames
 from ome_writers.sights import size
 from ome_writers.sources import SourceError, frames_from
@@ -229,6 +230,7 @@ app.command(prepare, sort_key=9)
 app.command(finish, sort_key=10)
 app.command(init, sort_key=0)
 app.command(schema, sort_key=11)
+app.command(arrange, sort_key=10)
 
 
 # ── what commands share ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST, as_now
+from ome_writers.records import Record
 
 _MALFORMED: Final = (
     LookupError,
@@ -54,6 +55,29 @@ def _reopened(path: str, camera: str | int | None) -> tuple[Cube, Any]:
     from ome_writers.readers import zarr
 
     return zarr.reopened(path, camera)
+
+
+def frame_metadata(path: str) -> list[Record]:
+    """Return the metadata that came with the frames of a dataset, each with its `array` and `storage_index`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `reopened`.
+    """
+    path = str(path)
+    if not is_url(path) and not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not is_url(path) and Path(path, MANIFEST).is_file():
+        from ome_writers.readers import scratch
+
+        return scratch.frame_metadata(Path(path))
+    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
+        records: list[Record] = _tiff(path).frame_metadata(Path(path))
+        return records
+    from ome_writers.readers import zarr
+
+    return zarr.frame_metadata(path)
 
 
 def noted(path: str) -> dict[str, Any]:

@@ -344,3 +344,57 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
         uuid = data.find("{*}UUID")
         name = name if uuid is None else uuid.attrib["FileName"]
     return Pages(file.with_name(name), numbers, sys.maxsize)
+
+
+# ── metadata of frames
+# ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+_PLANE_FIELDS: Final = {
+    "delta_t": "DeltaT",
+    "exposure_time": "ExposureTime",
+    "position_x": "PositionX",
+    "position_y": "PositionY",
+    "position_z": "PositionZ",
+}
+
+
+def frame_metadata(path: Path) -> list[dict[str, Any]]:
+    """Return the metadata that came with frames, each with its `array` and `storage_index`.
+
+    Raises
+    ------
+    ValueError
+        If it is no OME-TIFF that this library wrote.
+    """
+    root = ET.fromstring(_described(path if path.is_file() else _first_of(path))[1])  # noqa: S314 - as above
+    facts = _facts(root)
+    if "dimensions" not in facts:
+        raise ValueError(f"{path}: is no OME-TIFF that ome-writers wrote")
+    types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
+    roles = [_ROLES.get(types[str(name)], "C") for name in facts["axes"][:-2]]
+    notes = {
+        annotation.attrib["ID"]: {
+            entry.attrib["K"]: _said(entry.text or "") for entry in annotation.iterfind("{*}Value/{*}M")
+        }
+        for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation")
+    }
+    found = []
+    for array, image in sorted(_images(root).items()):
+        for plane in image.iterfind("{*}Pixels/{*}Plane"):
+            record: dict[str, Any] = {
+                name: float(plane.attrib[field]) for name, field in _PLANE_FIELDS.items() if field in plane.attrib
+            }
+            for reference in plane.iterfind("{*}AnnotationRef"):
+                record |= notes.get(reference.attrib["ID"], {})
+            if record:
+                index = [int(plane.attrib[f"The{role}"]) for role in roles]
+                found.append({**record, "array": array, "storage_index": index})
+    return found
+
+
+def _said(text: str) -> Any:
+    """Return a value of a note: JSON, or else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -160,3 +160,21 @@ def _in_storage_order(names: list[str], images: int) -> dict[str, Any]:
     axes = [{"name": name, "type": None, "count": None} for name in names]
     positions = [{"name": "p", "type": "position", "count": images}] if images > 1 else []
     return {"dimensions": positions + axes, "axes": names}
+
+
+def frame_metadata(root: str) -> list[dict[str, Any]]:
+    """Return the metadata that came with frames, each with its `array` and `storage_index`.
+
+    Raises
+    ------
+    ValueError
+        If it is no OME-Zarr of this library.
+    """
+    facts = (node(root, "") or {}).get("attributes", {}).get("ome_writers")
+    if facts is None:
+        raise ValueError(f"{root}: is no OME-Zarr that ome-writers wrote")
+    found = []
+    for array, path in enumerate(facts.get("arrays") or ()):
+        image = (node(root, path.rpartition("/")[0]) or {}).get("attributes", {}).get("ome_writers", {})
+        found += [{**record, "array": array} for record in image.get("frame_metadata") or ()]
+    return found

@@ -14,7 +14,7 @@ from ome_writers.casts import row_name
 from ome_writers.items import Position
 from ome_writers.settings import Plate
 from ome_writers.units import METERS, SECONDS, ngff_name
-from ome_writers.useq_loops import GRID, Nest, Visit, by_chance
+from ome_writers.useq.loops import GRID, Nest, Visit, by_chance
 
 if TYPE_CHECKING:
     import useq

@@ -7,15 +7,16 @@ useq runs through the product of a sequence's axes, in its `axis_order`, and lea
     a position with a sub-sequence         of channels, planes and grid points that the sub-sequence has too, and of
                                            channels where it has nothing else, all but the first
 
-At each event of a position that is left, the axes of its sub-sequence run, innermost. An acquisition here is regular:
-nested loops that all positions share, the positions (with the points of their grids) being one of them, possibly in
-tours. `nests_of` finds the loops of each position, `common_order` how they go together; what is irregular is refused,
-with the place of the reason. Events are never iterated: that would cost 100 µs each, and change autofocus plans.
+At each event of a position that is left, the axes of its sub-sequence run, innermost. Nearly all of that are nested
+loops, with gaps, and with counts and lists of single positions; the positions (with the points of their grids) are one
+of these loops, possibly in tours. `nests_of` finds the loops of each position, `common_order` how they go together.
+Events are not iterated: that would cost 100 µs each. Where there are no such loops, `NoLoops` says why, and
+`useq.events` lists the events one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
@@ -30,7 +31,14 @@ _ENDLESS = range(2**62)
 
 
 class IrregularSequenceError(SettingsError, NotImplementedError):
-    """A sequence whose events are no regular loops; `problems` says why not. (In 0.3 a `NotImplementedError`.)"""
+    """A sequence that cannot be planned: without end, but in no loops; or one that useq itself cannot run.
+
+    (In 0.3 a `NotImplementedError`, raised for many more.)
+    """
+
+
+class NoLoops(Exception):  # noqa: N818 - no error: there is another way
+    """The events of a sequence are no nested loops, and have to be listed."""
 
 
 @frozen
@@ -49,13 +57,19 @@ class Loop:
         return None if self.endless else len(self.items)
 
     @property
-    def labels(self) -> tuple[object, ...]:
-        """What tells the items from those of other positions."""
-        return tuple((item.group, item.config) if hasattr(item, "config") else item for item in self.items)
+    def first(self) -> Loop:
+        """The loop through the first item only."""
+        return self if self.endless else evolve(self, items=self.items[:1])
 
-    def at(self, places: Iterable[int]) -> Loop:
-        """Return the loop through some of the items only."""
-        return self if self.endless else evolve(self, items=tuple(self.items[place] for place in places))
+
+@frozen
+class Gap:
+    """What a channel leaves out of another loop."""
+
+    channel: int
+    axis: str = ""
+    kept: int | str | None = None
+    """What it does not leave out: an index, or a slice as text. `None`: there is nothing, it is never acquired."""
 
 
 @frozen(eq=False)
@@ -70,6 +84,7 @@ class Nest:
     """The position itself, of one item, stands where the loop over positions runs."""
     own: Collection[str]
     """Axes that come from the sub-sequence of the position."""
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def points(self) -> tuple[Any, ...]:
@@ -77,18 +92,9 @@ class Nest:
         return self.loops[GRID].items if GRID in self.loops else (None,)
 
     @property
-    def loc(self) -> Loc:
-        """Where the position stands in the sequence."""
-        return () if self.position is None else ("stage_positions", self.number)
-
-    @property
     def axes(self) -> dict[str, Loop]:
         """The loops over times, channels and depths."""
         return {axis: loop for axis, loop in self.loops.items() if axis not in (POSITION, GRID)}
-
-    def __str__(self) -> str:
-        sizes = [f"{axis}={'endless' if loop.endless else loop.count}" for axis, loop in self.axes.items()]
-        return " ".join(sizes) or "nothing"
 
 
 def refused(loc: Loc, message: str) -> IrregularSequenceError:
@@ -105,8 +111,10 @@ def nests_of(seq: useq.MDASequence) -> list[Nest]:
 
     Raises
     ------
+    NoLoops
+        If the events of a position are no loops.
     IrregularSequenceError
-        If the frames of a position do not fill its loops.
+        If there are none, or useq cannot run them.
     """
     outer = _loops(seq, ())
     positions = outer[POSITION].items if POSITION in outer else (None,)
@@ -126,7 +134,7 @@ def _loops(seq: useq.MDASequence, loc: Loc) -> dict[str, Loop]:
         else:
             loop = Loop(tuple(seq.iter_axis(axis)), getattr(seq.z_plan, "step", None) if axis == "z" else None)
         if axis == GRID and by_chance(seq.grid_plan) and loop.count != getattr(seq.grid_plan, "num_points", 0):
-            raise refused((*loc, "grid_plan"), "has as many points as chance finds room for: give a random_seed")
+            raise NoLoops("as many points of a grid as chance finds room for")
         if loop.count != 0:
             loops[str(axis)] = loop
     return loops
@@ -140,19 +148,24 @@ def by_chance(plan: object) -> bool:
 def _times(plan: Any, loc: Loc) -> Loop:
     if plan is None:
         return Loop(())
+    if is_endless(plan):
+        return Loop((), endless=True)
     try:
         times = tuple(plan)
-        interval = getattr(plan, "interval", None) if times else None
-        return Loop(times, interval and interval.total_seconds())
     except ZeroDivisionError:
-        from useq import TIntervalDuration
-
-        # As many as there is time for: useq can describe that, and leaves it to others to run.
-        if any(
-            isinstance(phase, TIntervalDuration) and not phase.interval for phase in getattr(plan, "phases", [plan])
-        ):
-            return Loop((), endless=True)
         raise refused(loc, "has a duration, but a single time point: useq cannot run it") from None
+    interval = getattr(plan, "interval", None) if times else None
+    return Loop(times, interval and interval.total_seconds())
+
+
+def is_endless(plan: Any) -> bool:
+    """Return whether a time plan has as many points as there is time for: useq leaves it to others to run that."""
+    phases = getattr(plan, "phases", None) or [plan]
+    # Its other properties cannot be asked for if there is no interval.
+    return any(
+        type(phase).__name__ == "TIntervalDuration" and (not phase.interval or phase.duration is None)
+        for phase in phases
+    )
 
 
 def _nest(seq: useq.MDASequence, outer: dict[str, Loop], number: int, position: useq.Position | None) -> Nest:
@@ -160,23 +173,29 @@ def _nest(seq: useq.MDASequence, outer: dict[str, Loop], number: int, position: 
     if position is not None:
         loops[POSITION] = Loop((position,))
     sub = position.sequence if position is not None else None
-    loops = _thinned(loops, seq.z_plan, _only_first(sub), ())
+    loops, gaps = _thinned(loops, seq.z_plan, _only_first(sub), ())
     own: dict[str, Loop] = {}
-    if any(loop.count == 0 for loop in loops.values()):
-        return Nest(number, position, loops, ())
+    if any(loop.count == 0 for loop in loops.values()) or _all_gone(loops, gaps):
+        return Nest(number, position, {POSITION: Loop(())}, ())
     if sub is not None and _runs(sub):
         loc = ("stage_positions", number, "sequence")
-        own = _thinned(_loops(sub, loc), sub.z_plan, (), loc)
+        own, inner_gaps = _thinned(_loops(sub, loc), sub.z_plan, (), loc)
         for axis, loop in own.items():
             if axis == POSITION or (axis in loops and loops[axis].count != 1):
-                times = "without end" if loops[axis].endless else f"{loops[axis].count} times"
-                raise refused(
-                    loc, f"loops over {axis!r} ({loop.count} items), as the sequence around it does ({times})"
-                )
-        if not own:
+                raise NoLoops(f"a sub-sequence loops over {axis!r} ({loop.count} items), as the one around it does")
+        if not own or _all_gone(own, inner_gaps):
             loops[POSITION] = Loop(())  # useq goes through an empty product
+        if "c" in own:  # what the one channel around them leaves out, these leave out as well
+            gaps = tuple(evolve(gap, channel=number) for gap in gaps for number in range(len(own["c"].items)))
+        gaps = (*gaps, *inner_gaps)
     around = {axis: loop for axis, loop in loops.items() if axis not in own}
-    return Nest(number, position, {**around, **own}, tuple(own))
+    return Nest(number, position, {**around, **own}, tuple(own), gaps)
+
+
+def _all_gone(loops: Mapping[str, Loop], gaps: Collection[Gap]) -> bool:
+    """Return whether no channel of any is acquired at all."""
+    gone = {gap.channel for gap in gaps if gap.kept is None}
+    return "c" in loops and len(gone) == len(loops["c"].items)
 
 
 def _runs(sub: useq.MDASequence) -> bool:
@@ -194,42 +213,26 @@ def _only_first(sub: useq.MDASequence | None) -> tuple[str, ...]:
     return (*first, "c") if sub.channels or not plans else tuple(first)
 
 
-def _thinned(loops: dict[str, Loop], z_plan: Any, only_first: Collection[str], loc: Loc) -> dict[str, Loop]:
-    """Return the loops of a position without the items of which no event is left.
-
-    Raises
-    ------
-    IrregularSequenceError
-        If the channels differ in their time points or planes.
-    """
-    kept = {axis: loop.at([0]) if axis in only_first else loop for axis, loop in loops.items()}
-    if "c" not in kept:
-        return kept
-    channels = list(enumerate(kept["c"].items))
-    if z_plan is not None and not all(channel.do_stack for _, channel in channels):
-        if "z" not in loops:
-            raise refused((*loc, "z_plan"), "has no planes, or 'z' is not in axis_order, but a channel asks for one")
-        planes = range(len(kept["z"].items))
-        middle = [plane for plane in planes if plane == z_plan.num_positions() // 2]
-        depths = {number: list(planes) if channel.do_stack else middle for number, channel in channels}
-        channels = [(number, channel) for number, channel in channels if depths[number]]
-        _must_agree({number: depths[number] for number, _ in channels}, (*loc, "channels"), "do_stack", "planes")
-        kept["z"] = kept["z"].at(depths[channels[0][0]] if channels else [])
-        kept["c"] = Loop(tuple(channel for _, channel in channels))
-    if "t" in kept and channels:
-        points = _ENDLESS if kept["t"].endless else range(len(kept["t"].items))
-        times = {number: points[:: channel.acquire_every] for number, channel in channels}
-        _must_agree(times, (*loc, "channels"), "acquire_every", "time points")
-        kept["t"] = kept["t"].at(times[channels[0][0]])
-    return kept
-
-
-def _must_agree(kept: Mapping[int, Sequence[int]], loc: Loc, field: str, what: str) -> None:
-    first, *others = kept.items() if kept else [(0, ())]
-    for number, places in others:
-        if places != first[1]:
-            message = f"gives it other {what} than channel {first[0]} has; ragged sequences are not supported yet"
-            raise refused((*loc, number, field), message)
+def _thinned(
+    loops: dict[str, Loop], z_plan: Any, only_first: Collection[str], loc: Loc
+) -> tuple[dict[str, Loop], tuple[Gap, ...]]:
+    """Return the loops of a position, some of them over their first item only, and the gaps that channels leave."""
+    kept = {axis: loop.first if axis in only_first else loop for axis, loop in loops.items()}
+    gaps: list[Gap] = []
+    for number, channel in enumerate(kept["c"].items if "c" in kept else ()):
+        if z_plan is not None and not channel.do_stack:
+            if "z" not in loops:
+                raise refused(
+                    (*loc, "z_plan"), "has no planes, or 'z' is not in axis_order, but a channel asks for one"
+                )
+            planes, middle = len(kept["z"].items), z_plan.num_positions() // 2
+            if middle >= planes:
+                gaps.append(Gap(number))
+            elif planes > 1:
+                gaps.append(Gap(number, "z", middle))
+        if "t" in kept and channel.acquire_every > 1 and kept["t"].count != 1:
+            gaps.append(Gap(number, "t", f"::{channel.acquire_every}"))
+    return kept, tuple(gaps)
 
 
 # ── how they go together
@@ -267,22 +270,24 @@ def common_order(nests: Sequence[Nest], axis_order: Sequence[str]) -> Order:
 
     Raises
     ------
+    NoLoops
+        If the loops of positions run in different orders, or both within those over positions and over grid points and
+        between them.
     IrregularSequenceError
-        If the positions differ in their loops, if loops run both within those over positions and over grid points and
-        between them, or if one without end is not the outermost.
+        If a loop without end is not the outermost.
     """
     ways = [_way(nest, len(nests)) for nest in nests]
-    for nest, way in zip(nests[1:], ways[1:], strict=True):
-        if difference := _difference(nest, nests[0]):
-            raise refused((*nest.loc, "sequence"), f"{difference}; ragged sequences are not supported yet")
-        if (way.outer, way.inner) != (ways[0].outer, ways[0].inner):
-            message = f"its loops run in another order than those of stage position {nests[0].number}"
-            raise refused((*nest.loc, "sequence"), f"{message}; ragged sequences are not supported yet")
-    tours = _tours(nests, ways, grid_first=[a for a in axis_order if a in (POSITION, GRID)] == [GRID, POSITION])
-    outer, inner = ways[0].outer, ways[0].inner
+    # What one position does not loop over, it has one item of, so that only the order of what it loops over matters.
+    outer, inner = _merged([way.outer for way in ways]), _merged([way.inner for way in ways])
+    if {*outer} & {*inner}:
+        raise NoLoops("loops that run around some positions, and within others")
+    if [axis for axis in axis_order if axis in (POSITION, GRID)] == [GRID, POSITION]:
+        tours = _rounds(nests, ways, together=any(way.tour for way in ways))
+    else:
+        tours = tuple(tour for nest, way in zip(nests, ways, strict=True) for tour in _turns(nest, way))
     if len(tours) == 1:
         outer, inner = (*outer, *inner), ()
-    if any(nests[0].loops[axis].endless for axis in (*outer[1:], *inner)):
+    if any(loop.endless for nest in nests for axis, loop in nest.axes.items() if axis in (*outer[1:], *inner)):
         raise refused(("axis_order",), "must begin with 't', since the time plan has no end")
     return Order(outer, inner, tours if inner else tuple((visit,) for tour in tours for visit in tour))
 
@@ -296,29 +301,31 @@ def _way(nest: Nest, positions: int) -> _Way:
     first, last = places[0], places[-1]
     between, within = tuple(axes[first + 1 : last]), tuple(axes[last + 1 :])
     if between and within:
-        message = (
-            f"loops run between positions and grid points ({', '.join(between)}), and in both ({', '.join(within)})"
-        )
-        raise refused(("axis_order",), f"{message}; ragged sequences are not supported yet")
+        raise NoLoops("loops that run between positions and grid points, and in both")
     return _Way(tuple(axes[:first]), between or within, tour=bool(between))
 
 
-def _difference(nest: Nest, other: Nest) -> str | None:
-    """Return in which loops two positions differ."""
-    if {axis: loop.count for axis, loop in nest.axes.items()} != {
-        axis: loop.count for axis, loop in other.axes.items()
-    }:
-        return f"its frames run through {nest}, those of stage position {other.number} through {other}"
-    for axis, loop in nest.axes.items():
-        if loop.labels != other.axes[axis].labels:
-            return f"its {axis!r} has other items than that of stage position {other.number}"
-    return None
+def _merged(orders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return one order of axes that all the given ones are parts of.
+
+    Raises
+    ------
+    NoLoops
+        If there is none.
+    """
+    left = [list(order) for order in dict.fromkeys(orders)]
+    merged: list[str] = []
+    while left := [order for order in left if order]:
+        first = next((o[0] for o in left if not any(o[0] in other[1:] for other in left)), None)
+        if first is None:
+            raise NoLoops("positions whose loops run in different orders")
+        merged.append(first)
+        left = [order[1:] if order[0] == first else order for order in left]
+    return tuple(merged)
 
 
-def _tours(nests: Sequence[Nest], ways: Sequence[_Way], *, grid_first: bool) -> tuple[tuple[Visit, ...], ...]:
-    if not grid_first:
-        return tuple(tour for nest, way in zip(nests, ways, strict=True) for tour in _turns(nest, way))
-    # Round by round, each to the next point of the grid; a position with a grid of its own is visited in the first.
+def _rounds(nests: Sequence[Nest], ways: Sequence[_Way], *, together: bool) -> tuple[tuple[Visit, ...], ...]:
+    """Return tours round by round, each to the next point of the grid; one's own grid is visited in the first."""
     shared = [nest for nest in nests if GRID not in nest.own]
     found: list[tuple[Visit, ...]] = []
     for point in range(max((len(nest.points) for nest in shared), default=1)):
@@ -328,8 +335,8 @@ def _tours(nests: Sequence[Nest], ways: Sequence[_Way], *, grid_first: bool) -> 
                 visits += [((nest, point),)] if point < len(nest.points) else []
             elif point == 0:
                 visits += _turns(nest, way)
-        together = len(shared) == len(nests) and ways[0].tour
-        found += [tuple(visit for turn in visits for visit in turn)] if together else visits
+        all_at_once = together and len(shared) == len(nests)
+        found += [tuple(visit for turn in visits for visit in turn)] if all_at_once else visits
     return tuple(found)
 
 
