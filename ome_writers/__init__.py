@@ -9,9 +9,10 @@ from ome_writers.deprecated import PositionDimension
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.items import Channel, Position
+from ome_writers.items import Camera, Channel, Position
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.location import Location
+from ome_writers.omission import Frames, Omit
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.shell import create_stream, write
@@ -27,6 +28,7 @@ if typing.TYPE_CHECKING:
     from ome_writers.events import CoordUpdate
     from ome_writers.files import dump, load, load_plan, save_plan, save_table, save_triggers
     from ome_writers.finished import finish
+    from ome_writers.lanes import CameraStream
     from ome_writers.moves import Cost, cost
     from ome_writers.placement import Placement, place
     from ome_writers.prepared import prepare
@@ -43,6 +45,8 @@ __all__ = [
     "ArraySpec",
     "Assembly",
     "Block",
+    "Camera",
+    "CameraStream",
     "Capabilities",
     "Channel",
     "Check",
@@ -53,11 +57,13 @@ __all__ = [
     "Dimension",
     "Document",
     "FrameError",
+    "Frames",
     "Layout",
     "Location",
     "OMEStream",
     "OmeTiffFormat",
     "OmeZarrFormat",
+    "Omit",
     "Outcome",
     "Placement",
     "Plan",
@@ -121,6 +127,7 @@ _LATE = {
     **dict.fromkeys(("preview",), "ome_writers.sheet"),
     **dict.fromkeys(("plot",), "ome_writers.drawing"),
     **dict.fromkeys(("recover",), "ome_writers.recovered"),
+    **dict.fromkeys(("CameraStream",), "ome_writers.lanes"),
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),

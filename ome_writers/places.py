@@ -254,6 +254,11 @@ class Places:
             raise _problem(name, "unknown", f"must be {allowed}; got {item}")
         return (int(item),)
 
+    def label(self, name: str, index: int) -> str:
+        """Return what an element of a dimension is called."""
+        coords = self._loops[name].coords or ()
+        return str(getattr(coords[index], "name", coords[index])) if coords else str(index)
+
     def _names(self, dim: Dimension) -> dict[str, tuple[int, ...]]:
         """Return the indices of a dimension by name; what is numbers to a dimension is no name."""
         if dim.name not in self._by_name:

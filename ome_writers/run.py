@@ -20,7 +20,7 @@ from ome_writers.blocks import OpenBlock, fitted, recorded
 from ome_writers.documents import Outcome, Verdict
 from ome_writers.errors import WriteError
 from ome_writers.journal_file import PASSED, WAITS
-from ome_writers.puts import ONE_WAY, Came, puts_for, require_expected
+from ome_writers.puts import ONE_WAY, Came, Puts, puts_for, require_expected
 from ome_writers.records import Record
 from ome_writers.runstate import Step
 from ome_writers.saferun import SafeRun
@@ -110,25 +110,66 @@ class Run(SafeRun):
             step = self._ahead[self._next] if self._next < len(self._ahead) else self._look_ahead()
             require_expected(self.plan, self.cursor, step[1], step[4], expected)
 
+    # ── lanes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def require_unused(self) -> None:
+        """Refuse to have frames come in another way than they did."""
+        self._require_going_on()
+        if self.cursor or self.puts is not None:
+            raise ValueError("frames came to the stream as a whole before, so that no camera can have its own")
+
+    def begin_lanes(self, lanes: list[Any], puts: Puts, lock: Any) -> None:
+        """Take frames through lanes from now on."""
+        if self.journal is not None:
+            self._first_put()
+        self.lanes, self.puts, self._in_turn, self.lock = lanes, puts, False, lock
+
+    def arrived(self, came: Came) -> None:
+        """Note that a frame came through a lane."""
+        if self.puts is not None:
+            self.puts.add(came)
+        self.cursor = max(self.cursor, came.place + 1)
+
+    @property
+    def failure(self) -> WriteError | None:
+        """What went wrong, if anything did."""
+        return self._failure
+
+    def fail_all(self, failure: WriteError) -> None:
+        """Take no more frames, through whatever lane."""
+        self._failure = self._failure or failure
+        for lane in (self, *self.lanes):
+            lane._forget_ahead()  # noqa: SLF001 - lanes are runs as well
+
+    # ── frames by name ──────────────────────────────────────────────────────────────────────────────────────────────
+
     def put(self, frame: Any, indices: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Store a frame at the place that `indices` name. Whatever is refused takes no place."""
         with self.lock:
             self._require_going_on()
-            if self._in_turn and self.cursor:
-                raise ValueError(ONE_WAY.format("append"))
-            waiting = None if self.journal is None else self.journal.waiting
-            puts = self.puts or puts_for(self.plan, self.writer.capabilities, self.root, waiting)
+            if self.lanes or (self._in_turn and self.cursor):
+                raise ValueError(ONE_WAY.format("camera(…).append" if self.lanes else "append"))
+            puts = self.puts or self.puts_for_all()
             came = puts.admitted(frame, indices, metadata)
             if self.puts is None and self.journal is not None:
                 self._first_put()
             self.puts, self._in_turn = puts, False
-            if puts.spool is None:
-                self._store(came)
-            else:
-                puts.keep(came)
-                self._note_waiting(came)
-            puts.add(came)
-            self.cursor = max(self.cursor, came.place + 1)
+            self.accept(came, puts)
+
+    def puts_for_all(self) -> Puts:
+        """Return what keeps frames that come in any order, if the writer does not take them so."""
+        waiting = None if self.journal is None else self.journal.waiting
+        return puts_for(self.plan, self.writer.capabilities, self.root, waiting)
+
+    def accept(self, came: Came, puts: Puts) -> None:
+        """Store a frame that fits at its place, or have it wait for its turn."""
+        if puts.spool is None:
+            self._store(came)
+        else:
+            puts.keep(came)
+            self._note_waiting(came)
+        puts.add(came)
+        self.cursor = max(self.cursor, came.place + 1)
 
     def skip(self, frames: int = 1) -> None:
         """Go past frames that will not come."""
@@ -190,6 +231,8 @@ class Run(SafeRun):
                     self.puts.close()
                     self.cursor = 0 if self.puts.spool is not None else self.cursor
                 self.outcome = self._said("stopped", None)
+                for lane in self.lanes:
+                    lane.writer.abort()
                 self.writer.abort()
                 if self.journal is not None:
                     self.journal.close()
@@ -201,7 +244,7 @@ class Run(SafeRun):
         """Look up the rows from the cursor on, and return the first."""
         self._require_going_on()
         if not self._in_turn:
-            raise ValueError(ONE_WAY.format("put"))
+            raise ValueError(ONE_WAY.format("camera(…).append" if self.lanes else "put"))
         start, frames = self.cursor, self.plan.frames
         stop = start + _AHEAD if frames is None else min(start + _AHEAD, frames)
         if start == stop:
@@ -226,6 +269,8 @@ class Run(SafeRun):
         if self._failure is None:
             try:
                 self._replay()
+                for lane in self.lanes:
+                    lane.end()
                 if self.due > self.cursor:
                     self.skip(self.due - self.cursor)
                 self._drain()
@@ -338,11 +383,14 @@ class Run(SafeRun):
 
     def _drain(self) -> None:
         """Hand over the blocks whose frames did not all come, and cut the arrays to what came."""
-        for buffer, block in list(self._open.items()):
-            absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
-            block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
-            self._hand_over(buffer)
+        self._hand_over_all()
         self._cut(self.reach)
         # What fails on its way to the disk must fail before the documents are made that say how it ended.
         self.writer.flush()
         self.settle()
+
+    def _hand_over_all(self) -> None:
+        for buffer, block in list(self._open.items()):
+            absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
+            block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
+            self._hand_over(buffer)

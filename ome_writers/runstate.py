@@ -19,7 +19,7 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.assembly import assemble
-from ome_writers.blocks import OpenBlocks
+from ome_writers.blocks import OpenBlock, OpenBlocks
 from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
@@ -118,7 +118,12 @@ class RunState:
         self._dtypes = [np.dtype(spec.dtype) for spec in arrays]
         self._lead = (None,) * (len(arrays[0].shape) - 2)
         self._failure: WriteError | None = None
-        self.lock = threading.RLock()
+        self.inner = threading.RLock()
+        """What guards all that belongs to the whole run, however many lanes it has."""
+        self.lock: Any = self.inner
+        """What whoever asks for a step of the run has to hold."""
+        self.lanes: list[Any] = []
+        """The ways in which frames come, if each camera has its own; see `lanes.py`."""
         self._ahead: list[Step] = []
         self._next = 0
         """Which of the steps ahead comes next."""
@@ -138,7 +143,7 @@ class RunState:
             if self._waiting is not None:
                 return self._waiting.read(array, selection)
             pixels = self.writer.read(array, selection)
-            for block in self._open.values():
+            for block in self._every_open():
                 if block.array == array:
                     pixels = block.seen_through(selection, pixels)
             return pixels
@@ -160,9 +165,13 @@ class RunState:
 
     def reached(self, cube: Cube) -> tuple[int, ...]:
         """Return how far each dimension has come: 1 + the largest index."""
+        if self.lanes:
+            each = [reached(lane.plan, cube, lane.cursor) for lane in self.lanes]
+            return tuple(max(sizes) for sizes in zip(*each, strict=True))
         if self.puts is None:
             return reached(self.plan, cube, self.cursor)
-        return (*self.puts.reached, *(count or 0 for count in cube.counts[-2:]))
+        far = dict(zip((dim.name for dim in self.plan.settings.dimensions), self.puts.reached, strict=False))
+        return (*(far[name] for name in cube.dims[:-2]), *(count or 0 for count in cube.counts[-2:]))
 
     @property
     def _waiting(self) -> Puts | None:
@@ -182,7 +191,7 @@ class RunState:
 
     def so_far(self) -> Outcome:
         """Return what came of the run, or has by now."""
-        with self.lock:
+        with self.inner:
             return self.outcome or self._said("running", None)
 
     def annotate(self, edits: Edits, more: Mapping[str, Record]) -> None:
@@ -274,7 +283,7 @@ class RunState:
 
     def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
         # After a failure, what lies in open blocks is lost, though it was taken; so is what the writer could not store.
-        lost = [place for block in self._open.values() for place in block.places] if self._failure else []
+        lost = [place for block in self._every_open() for place in block.places] if self._failure else []
         if self._failure and len(gone := getattr(self.writer, "lost", ())):
             lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
         absent = (
@@ -311,6 +320,9 @@ class RunState:
                 f"the stream to {self.root or 'memory'} belongs to process {self._process}, and this one was forked "
                 "from it: hand the frames over to that process, or create a stream of its own at another path"
             )
+
+    def _every_open(self) -> list[OpenBlock]:
+        return [block for lane in (self, *self.lanes) for block in list(lane._open.values())]  # noqa: SLF001 - they are runs as well
 
     def _forget_ahead(self) -> None:
         """Make the next step look whether it may be taken at all."""

@@ -49,6 +49,9 @@ class SafeRun(RunState):
         self.syncer: Syncer | None = None
         self.held: Lock | None = None
         """The right to write the dataset, where others could ask for it."""
+        self._begin_forked()
+
+    def _begin_forked(self) -> None:
         disowned_in_forks(self)
 
     # ── whose it is ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -67,7 +70,8 @@ class SafeRun(RunState):
         """Take nothing from now on, and change nothing: the process that this one is a fork of goes on with the run."""
         keep_forever(self)
         # Some other thread of that process may hold it, which there is not in this one.
-        self.lock = threading.RLock()
+        self.lock = self.inner = threading.RLock()
+        self.lanes = []
         self.disowned = True
         self._forget_ahead()
 
@@ -116,7 +120,7 @@ class SafeRun(RunState):
                 return 0
             if self._failure is None:
                 self.settle()
-            unsafe = [*(places for _, places in self._handed), *(block.places for block in self._open.values())]
+            unsafe = [*(places for _, places in self._handed), *(block.places for block in self._every_open())]
             kept = self.journal.waiting if self.journal is not None else ()
             came = self.cursor - sum(map(len, self.skipped)) if self.puts is None else len(self.puts.order)
             return came - sum(place not in kept for places in unsafe for place in places)
@@ -156,9 +160,9 @@ class SafeRun(RunState):
 
     def keep_some(self) -> bool:
         """Bring frames to the journal that have rested in open blocks for a while; return whether to go on doing so."""
-        for buffer in tuple(self._open):
-            while self._keep_one(buffer):
-                pass
+        self._keep_what_rests()
+        for lane in self.lanes:
+            lane._keep_what_rests()  # noqa: SLF001 - lanes are runs as well
         with self.lock:
             try:
                 if going := self.outcome is None and self._failure is None:
@@ -166,6 +170,11 @@ class SafeRun(RunState):
             except Exception as error:  # noqa: BLE001 - raised by the next call
                 self._failed(error, None)
             return going
+
+    def _keep_what_rests(self) -> None:
+        for buffer in tuple(self._open):
+            while self._keep_one(buffer):
+                pass
 
     def _keep_one(self, buffer: int) -> bool:
         """Keep one more frame of a block, if there is one that was there when it was looked at before."""

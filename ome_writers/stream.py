@@ -22,6 +22,7 @@ from ome_writers.writer import THREADS
 
 if TYPE_CHECKING:
     from ome_writers.events import Callback, EventName, Events
+    from ome_writers.lanes import CameraStream
     from ome_writers.view import StreamView
 
 
@@ -141,6 +142,26 @@ class Stream:
                 self._take(frame, frame_metadata)
         for tell in self._after:
             tell(self._run.cursor)
+
+    def camera(self, name: str | int) -> CameraStream:
+        """Return what takes the frames of one of several cameras, by name or index: each has a cursor of its own.
+
+        Each may be used from a thread of its own; the frames of the others are not waited for. From the first call on,
+        all frames of the stream come in this way, and those of a camera in the order of its part of the plan.
+
+        Raises
+        ------
+        PlanError
+            If there is no such camera.
+        ValueError
+            If there are no cameras, or frames were appended or put before.
+        """
+        from ome_writers.lanes import CameraStream, lanes_of  # few have several cameras
+
+        run = self._run
+        lanes, cameras = lanes_of(run), run.plan.settings.camera_dimension
+        (index,) = run.plan.places.indices(cameras.name if cameras else "", name)
+        return CameraStream(lanes[index], run.plan.places.label(cameras.name if cameras else "", index))
 
     def put(
         self, frame: NDArray[Any], /, *, frame_metadata: Mapping[str, Any] | None = None, **indices: int | str
