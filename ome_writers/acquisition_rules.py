@@ -303,12 +303,6 @@ def _storable_dtype(settings: Any) -> Iterator[Problem]:
             yield Problem(loc, "unsupported", f"{settings.format.name} can hold {listing}; got {dtype!r}")
 
 
-_DEVICES: Final = frozenset(
-    ["CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))]
-)
-"""Names that no folder on Windows can have, with whatever suffix."""
-
-
 def _group_names(settings: Any) -> Iterator[Problem]:
     if getattr(settings.format, "group_names", "number") == "number":
         return
@@ -321,9 +315,6 @@ def _group_names(settings: Any) -> Iterator[Problem]:
                 yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
             elif fault := file_name_fault(position.name) or _document_fault(position.name):
                 message = f"cannot name a group: it {fault}; use group_names='number'; got {shown(position.name)}"
-                yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
-            elif position.name.partition(".")[0].upper() in _DEVICES:
-                message = f"as a group name must not be one that Windows keeps for devices; got {position.name!r}"
                 yield Problem(("dimensions", index, "coords", number_, "name"), "invalid_value", message)
 
 

@@ -47,10 +47,10 @@ def loads(text: str, format: Text = "json") -> AcquisitionSettings:  # noqa: A00
     --------
     >>> loads('{dtype: uint8, root_path: cells.ome.tiff, compression: lzw}', "yaml").output_path
     'cells.ome.tiff'
-    >>> loads('{"dtype": "uint17", "overwrite": 1}')
+    >>> loads('{"dtype": "uint17", "overwrite": 2}')
     Traceback (most recent call last):
     ome_writers.errors.SettingsError: dtype: must be the name of a numpy dtype, such as 'uint16'; got 'uint17'
-    overwrite: must be one of True, False; got 1
+    overwrite: must be one of True, False; got 2
     """
     return settings_from(parse(text, format))
 

@@ -460,8 +460,8 @@ READY = [
         ),
         ["invalid_value"] * 2,
         [
-            f"dimensions.0.coords.{index}.name: as a group name must not be one that Windows keeps for devices; "
-            f"got {name!r}"
+            f"dimensions.0.coords.{index}.name: cannot name a group: it stands for a device on Windows; "
+            f"use group_names='number'; got {name!r}"
             for index, name in ((0, "con"), (1, "Com1.a"))
         ],
     ),

@@ -141,6 +141,8 @@ def acknowledged(process: subprocess.Popen[str], until: int | None = None) -> in
     """Return how many frames a program says are taken, once it has said so of as many as asked for, or has ended."""
     taken = 0
     for line in process.stdout or ():
+        if not line.endswith("\n"):
+            break  # it was killed in the middle of saying so
         word, _, number = line.partition(" ")
         if word == "acknowledged":
             taken = int(number)

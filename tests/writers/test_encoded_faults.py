@@ -113,7 +113,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_stored(tmp_path: Path, in_fligh
     found = read_by_both(tmp_path / "a")
     there = {number for number in range(30) if np.array_equal(found[number], frame(number))}
     torn = {number for number in range(30) if found[number].any()} - there
-    assert {0, 1, 2} <= there
+    assert len(there) >= 3
     assert len(there) < 30
     assert "File too large" in done.stdout
     last, kind, first, lost = re.match(r"(\d+) (\w+) (\w+) \[(.*?)\]", done.stdout).groups()  # type: ignore[union-attr]
