@@ -11,7 +11,7 @@ they wait for it as frames do that are put.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -80,7 +80,7 @@ class Lane(Run):
     """The frames of one camera. What others ask of a run is asked of the whole one."""
 
     def __init__(self, whole: Run, camera: int) -> None:
-        self._whole = whole
+        self.whole = whole
         cameras = whole.plan.settings.camera_dimension
         name = "" if cameras is None else cameras.name
         own = _writer_of_its_own(whole)
@@ -95,7 +95,7 @@ class Lane(Run):
 
     def take(self, frame: NDArray[Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Store the next frame, or have it wait where a writer takes all frames in the order of the plan only."""
-        puts = self._whole.puts
+        puts = self.whole.puts
         if puts is None or puts.spool is None:
             super().take(frame, metadata)
             return
@@ -104,8 +104,8 @@ class Lane(Run):
             number, array, _, _, index, *_ = step
             fits = np.ascontiguousarray(fitted(self.plan, self.cursor, array, frame))
             record = recorded(self.plan, self.cursor, metadata) if metadata else None
-            with self._whole.inner:
-                self._whole.accept(Came(number, number, array, index, fits, record), puts)
+            with self.whole.inner:
+                self.whole.accept(Came(number, number, array, index, fits, record), puts)
             self._next += 1
             self.cursor += 1
 
@@ -114,7 +114,7 @@ class Lane(Run):
 
     def end(self) -> None:
         """Hand over the blocks whose frames did not all come; the whole run holds all locks."""
-        if self._whole.failure is None:
+        if self.whole.failure is None:
             self._hand_over_all()
         self._forget_ahead()
         if self._own is not None:
@@ -123,46 +123,46 @@ class Lane(Run):
     # ── what belongs to the whole ───────────────────────────────────────────────────────────────────────────────────
 
     def _write_in_turn(self, blocks: Sequence[Block]) -> None:
-        with self._whole.inner:
-            self._whole.writer.write(blocks)
+        with self.whole.inner:
+            self.whole.writer.write(blocks)
 
     def _require_going_on(self) -> None:
-        self._whole._require_going_on()  # noqa: SLF001 - a lane is a part of it
+        self.whole._require_going_on()  # noqa: SLF001 - a lane is a part of it
         super()._require_going_on()
 
     def _failed(self, error: Exception, place: int | None) -> WriteError:
         failure = super()._failed(error, place)
-        with self._whole.inner:
-            self._whole.fail_all(failure)
+        with self.whole.inner:
+            self.whole.fail_all(failure)
         return failure
 
     def _grow(self, array: int, index: tuple[int, ...]) -> None:
-        with self._whole.inner:
-            self._whole._grow(array, index)  # noqa: SLF001 - as above
+        with self.whole.inner:
+            self.whole._grow(array, index)  # noqa: SLF001 - as above
 
     def _keep_record(self, number: int, place: int, array: int, index: tuple[int, ...], record: Record) -> None:  # noqa: ARG002 - that in the lane
-        with self._whole.inner:
-            self._whole._keep_record(number, number, array, index, record)  # noqa: SLF001 - as above
+        with self.whole.inner:
+            self.whole._keep_record(number, number, array, index, record)  # noqa: SLF001 - as above
 
     def _watch(self) -> None:
-        with self._whole.inner:
-            self._whole._watch()  # noqa: SLF001 - as above
+        with self.whole.inner:
+            self.whole._watch()  # noqa: SLF001 - as above
 
     def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
-        with self._whole.inner:
-            self._whole._taken(numbers, places)  # noqa: SLF001 - as above
+        with self.whole.inner:
+            self.whole._taken(numbers, places)  # noqa: SLF001 - as above
 
     def _stored(self, buffer: int, flags: int, number: int) -> None:
         _, array, _, _, index, *_ = self._ahead[self._next]
-        with self._whole.inner:
-            self._whole.arrived(Came(number, number, array, index, _NONE, None))
+        with self.whole.inner:
+            self.whole.arrived(Came(number, number, array, index, _NONE, None))
         if buffer < 0:
             self._taken((number,), (number,))
         else:
             super()._stored(buffer, flags, number)
 
     def _keep_one(self, buffer: int) -> bool:
-        with self.lock, self._whole.inner:
+        with self.lock, self.whole.inner:
             return super()._keep_one(buffer)
 
     def skip(self, frames: int = 1) -> None:
@@ -174,8 +174,8 @@ class Lane(Run):
             finally:
                 self.journal = journal
             numbers = self.plan.rows(first, self.cursor)["frame"].tolist()
-            with self._whole.inner:
-                self._whole.cursor = max(self._whole.cursor, numbers[-1] + 1)
+            with self.whole.inner:
+                self.whole.cursor = max(self.whole.cursor, numbers[-1] + 1)
                 if journal is not None:
                     journal.mark_all(numbers, PASSED)
 
@@ -238,8 +238,8 @@ class CameraStream:
     2 1
     """
 
-    def __init__(self, lane: Lane, name: str) -> None:
-        self._lane, self.name = lane, name
+    def __init__(self, lane: Lane, name: str, tell: Sequence[Callable[[int], object]] = ()) -> None:
+        self._lane, self.name, self._tell = lane, name, tell
 
     def __repr__(self) -> str:
         return f"<CameraStream {self.name!r}: {self.cursor} frames gone through>"
@@ -261,6 +261,8 @@ class CameraStream:
             if expect is not None:
                 self._lane.require_expected(expect)
             self._lane.take(frame, frame_metadata)
+        for tell in self._tell:
+            tell(self._lane.whole.steps)
 
     def skip(self, *, frames: int = 1) -> None:
         """Go past frames of this camera that will not come."""

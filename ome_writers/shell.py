@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from ome_writers.begin import Backend, begun
 from ome_writers.blocks import fitted
 from ome_writers.documents import Outcome
+from ome_writers.ending import close_after
 from ome_writers.errors import FrameError, PlanError, PlanExhausted
 from ome_writers.places import checked
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.progress import display
 from ome_writers.settings import AcquisitionSettings
-from ome_writers.stream import Stream, close_after
+from ome_writers.stream import Stream
 
 __all__ = ["Backend", "Frames", "Stream", "create_stream", "write"]
 

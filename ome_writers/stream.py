@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,10 +13,9 @@ from numpy.typing import NDArray
 from ome_writers import edits, lifetime
 from ome_writers.begin import Backend, begun
 from ome_writers.documents import Outcome
+from ome_writers.ending import close_after, close_forgotten
 from ome_writers.plan import Plan
 from ome_writers.progress import display
-from ome_writers.run import Run
-from ome_writers.writer import THREADS
 
 if TYPE_CHECKING:
     from ome_writers.events import Callback, EventName, Events
@@ -59,7 +56,7 @@ class Stream:
         self._take = self._run.take
         self._heard: list[Events] = []
         """The events, once somebody asked for them."""
-        self._forgotten = weakref.finalize(self, _close_forgotten, self._run, self._heard)
+        self._forgotten = weakref.finalize(self, close_forgotten, self._run, self._heard)
         lifetime.call_at_exit(self._forgotten)
 
     @property
@@ -161,7 +158,7 @@ class Stream:
         run = self._run
         lanes, cameras = lanes_of(run), run.plan.settings.camera_dimension
         (index,) = run.plan.places.indices(cameras.name if cameras else "", name)
-        return CameraStream(lanes[index], run.plan.places.label(cameras.name if cameras else "", index))
+        return CameraStream(lanes[index], run.plan.places.label(cameras.name if cameras else "", index), self._after)
 
     def put(
         self, frame: NDArray[Any], /, *, frame_metadata: Mapping[str, Any] | None = None, **indices: int | str
@@ -388,34 +385,3 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close(error)
-
-
-def close_after(run: Run, error: BaseException) -> None:
-    """Close a run that `error` has ended; that is on its way to the caller, and what closing adds is noted in it."""
-    try:
-        outcome = run.close(error)
-        error.add_note(f"{run.root or 'the stream'} holds {outcome.frames} frames ({outcome.verdict})")
-    except Exception as further:  # noqa: BLE001 - the first error is the one to see
-        if further is not error:
-            error.add_note(f"and at closing: {further}")
-
-
-def _close_forgotten(run: Run, heard: list[Events]) -> None:
-    if run.outcome is not None or run.disowned:
-        return
-
-    def end() -> None:
-        try:
-            run.close()
-        finally:
-            for events in heard:
-                events.close()
-
-    try:
-        if threading.current_thread().name.startswith(THREADS):
-            # Garbage may be collected in a thread that closing waits for.
-            threading.Thread(target=end, name="closing").start()
-        else:
-            end()
-    finally:
-        warnings.warn("a stream was not closed; use it in a `with` statement", ResourceWarning, stacklevel=2)

@@ -59,7 +59,7 @@ FLOORS = (
         *["lifetime", "lock", "ownership"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
-        *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "resumed", "syncing"],
+        *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
         *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
     ],
     [

@@ -1,4 +1,4 @@
-"""Several cameras, each from a thread of its own: nothing lands in a wrong place, whatever writes and whoever is first."""
+"""Several cameras, each from a thread of its own: nothing lands in a wrong place, whoever comes first."""
 
 from __future__ import annotations
 
@@ -216,3 +216,13 @@ def test_what_fails_for_one_camera_ends_it_for_all(tmp_path: Path, monkeypatch: 
         stream.close()
     assert stream._run.outcome is not None  # noqa: SLF001 - as above
     assert stream._run.outcome.verdict == "failed"  # noqa: SLF001 - as above
+
+
+def test_events_tell_of_all_cameras(tmp_path: Path) -> None:
+    heard = []
+    with ow.create_stream(settings_in(tmp_path, "scratch")) as stream:
+        stream.on("coords_changed", lambda update: heard.append(dict(update.current_indices)))
+        stream.camera("right").append(pixels("right", 0))
+        stream.camera("left").append(pixels("left", 0))
+        stream.camera("left").append(pixels("left", 1))
+    assert [(at["cam"], at["t"], at["z"]) for at in heard] == [(1, 0, 0), (0, 0, 0), (0, 0, 1)]
