@@ -15,10 +15,7 @@ from ome_writers.location import Location
 from ome_writers.omission import Frames, Omit
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
-from ome_writers.shell import create_stream, write
 from ome_writers.shorthand import StandardAxis, dims_from_standard_axes, flat
-from ome_writers.stream import Stream
-from ome_writers.stream import Stream as OMEStream  # as it was called in 0.3
 from ome_writers.writer import Block, Capabilities, Writer, unmet
 
 if typing.TYPE_CHECKING:
@@ -35,6 +32,8 @@ if typing.TYPE_CHECKING:
     from ome_writers.recovered import recover
     from ome_writers.serial import dumps, loads
     from ome_writers.sheet import preview
+    from ome_writers.shell import create_stream, write
+    from ome_writers.stream import OMEStream, Stream
     from ome_writers.triggers import Cycle
     from ome_writers.useq import dims_from_useq, useq_to_acquisition_settings
     from ome_writers.validation import Check, Report, validate
@@ -131,7 +130,9 @@ _LATE = {
     **dict.fromkeys(("CoordUpdate",), "ome_writers.events"),
     **dict.fromkeys(("Cost", "cost"), "ome_writers.moves"),
     **dict.fromkeys(("Cycle",), "ome_writers.triggers"),
+    **dict.fromkeys(("OMEStream", "Stream"), "ome_writers.stream"),
     **dict.fromkeys(("StreamView", "open_view"), "ome_writers.view"),
+    **dict.fromkeys(("create_stream", "write"), "ome_writers.shell"),
     **dict.fromkeys(("dims_from_useq", "useq_to_acquisition_settings"), "ome_writers.useq"),
 }
 """Names that many programs do without, and the modules that have them: loaded when they are asked for."""

@@ -385,3 +385,7 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close(error)
+
+
+OMEStream = Stream
+"""As it was called in 0.3."""
