@@ -165,8 +165,11 @@ def cube_from(
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"what the documents say of the dimensions cannot be understood: {error!r}") from None
     for axis, dim in enumerate(axes):
-        if reading is None or counts[dim] is None:  # an axis without end is as long as it has become
+        if reading is None or axis >= len(axes) - 2:
             counts[dim] = max(shape[axis] for shape in shapes)
+    if reading is not None:  # a run that stopped has come as far as its arrays have
+        came = [reading.reached(array, shape[:-2]) for array, shape in enumerate(shapes)]
+        counts[:-2] = [max((found.get(name, 0) for found in came), default=0) for name in names[:-2]]
     kinds = {(*shape[-2:], dtype) for shape, dtype in zip(shapes, dtypes, strict=True)}
     cube = Cube(names, tuple(counts), labels, axes, (), dtypes[0], 0, reading, is_uneven=len(kinds) > 1)
     if reading is None:
