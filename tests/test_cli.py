@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -728,6 +731,37 @@ def test_an_interrupted_command_says_so(ask: Any, monkeypatch: pytest.MonkeyPatc
     # A key cannot be pressed at the right moment.
     monkeypatch.setattr("ome_writers.cli.app.read_dataset", interrupted)
     assert ask("info", "demo.ome.zarr") == (1, "", "interrupted\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal to send to another process")
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_program_that_is_asked_to_end_leaves_a_sound_dataset_and_says_what_it_holds(
+    tmp_path: Path, asked: signal.Signals
+) -> None:
+    dims = dims_from_standard_axes({"t": 400_000, "y": 16, "x": 16}, shard_shapes={"t": 100})
+    Path("long.json").write_text(dumps(AcquisitionSettings(dtype="uint8", dimensions=dims)))
+    recorded = np.lib.format.open_memmap("long.npy", "w+", "uint8", (400_000, 16, 16))
+    recorded[:500] = 7
+    code = f"import sys; sys.path[:] = {sys.path!r}; from ome_writers.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "write", "long.json", "--frames", "long.npy", "--out", "long.ome.zarr"]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "long.ome.zarr/0/c/3").exists():
+            assert program.poll() is None, program.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        program.send_signal(asked)
+        _, complained = program.communicate(timeout=60)
+    finally:
+        program.kill()
+        program.communicate()
+    assert program.returncode == 1
+    said = re.search(r"holds (\d+) frames \(stopped\)", " ".join(complained.split()))
+    assert said, complained
+    found = zarr.open_array("long.ome.zarr/0", mode="r")
+    assert found.shape[0] == int(said[1]) >= 200
+    assert (found[:200] == 7).all()
 
 
 # ── recover ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
+from typing import NoReturn
 
 _LIBRARIES = ("cyclopts", "rich")
 
@@ -17,4 +19,10 @@ def main() -> int:
         return 1
     from ome_writers.cli.app import run
 
+    # Who ends the program politely (a service manager, the shutdown of the machine) ends a run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
     return run(sys.argv[1:])
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - as handlers are called
+    raise KeyboardInterrupt
