@@ -37,9 +37,7 @@ def test_examples_print_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # Cameras that append from threads of their own come with `Stream.camera`.
-    able = hasattr(ome_writers.Stream, "camera")
-    source = "\n".join(block for block in blocks("python") if able or "stream.camera(" not in block)
+    source = "\n".join(blocks("python"))
     exec(compile(source, "README.md", "exec"), {})  # noqa: S102 - the README's own code
     promised = re.findall(r"^print\(.*?\)\s+# (.*)$", source, re.MULTILINE)
     assert len(promised) == 11
