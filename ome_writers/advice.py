@@ -112,7 +112,7 @@ def _shards(
     dims = (*reversed(settings.frame_dimensions), *inner)
     counts = [pieces(dim) for dim in dims]
     if None not in counts and (files := images * prod(count or 1 for count in counts)) <= FEW_FILES:
-        return {}, f"There will be {files} chunks: few enough for each to be a file, without shards."
+        return {}, f"There will be {files} chunk{'s' * (files != 1)}: few enough for each to be a file, without shards."
     size = prod(chunks.values()) * np.dtype(settings.dtype).itemsize
     wanted, why = DISKS[disk]
     shards: dict[str, int] = {}
