@@ -18,7 +18,7 @@ from ome_writers.cli.app import app, run
 
 COMMANDS = sorted(name for name in app if not name.startswith("-"))
 TAKES_LONG = {"bench", "demo", "view"}
-"""The first writes gigabytes, the second simulates for seconds, the third ends with Ctrl-C; all have tests of their own."""
+"""They write gigabytes, simulate for seconds, and end with Ctrl-C; all have tests of their own."""
 MADE_BY = {"write": "cells.ome.zarr", "prepare": "cells.ome.zarr", "arrange": "cells.ome.zarr", "init": "cells.toml"}
 """What is in the way of an example, as the others read it."""
 
