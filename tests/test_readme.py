@@ -40,7 +40,7 @@ def test_examples_print_what_they_say(
     source = "\n".join(blocks("python"))
     exec(compile(source, "README.md", "exec"), {})  # noqa: S102 - the README's own code
     promised = re.findall(r"^print\(.*?\)\s+# (.*)$", source, re.MULTILINE)
-    assert len(promised) == 11
+    assert len(promised) == 12
     assert capsys.readouterr().out.splitlines() == promised
     assert zarr.open_group("cells.ome.zarr", mode="r")["0"].shape == (3, 2, 5, 64, 64)
     assert zarr.open_group("more_cells.ome.zarr", mode="r")["0"].shape == (2, 2, 5, 64, 64)
