@@ -126,3 +126,13 @@ def test_files_that_are_named_exist() -> None:
     assert [file for file in files if not (ROOT / file).exists()] == []
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert names <= set(re.findall(r"`(\w+)`", README))
+
+
+def test_the_advice_is_that_of_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = [block for block in blocks("text") if block.startswith("$ ome-writers init")]
+    command, promised = block.split("\n", 1)
+    assert run(command.split()[2:]) == 0
+    assert capsys.readouterr().out.split() == promised.split()

@@ -49,8 +49,14 @@ def on_disk(path: Path) -> tuple[str, int, list[int]]:
 
 @pytest.mark.parametrize(
     ("backend", "suffix"),
-    [("direct", ".ome.zarr"), ("direct", ".ome.tiff"), ("tensorstore", ".ome.zarr"), ("zarr-python", ".ome.zarr")]
-    + [("acquire-zarr", ".ome.zarr"), ("tifffile", ".ome.tiff")],
+    [
+        ("direct", ".ome.zarr"),
+        ("direct", ".ome.tiff"),
+        ("tensorstore", ".ome.zarr"),
+        ("zarr-python", ".ome.zarr"),
+        ("acquire-zarr", ".ome.zarr"),
+        ("tifffile", ".ome.tiff"),
+    ],
 )
 def test_the_verdict_is_on_disk(tmp_path: Path, backend: str, suffix: str) -> None:
     def begun(name: str, given: Any = backend) -> tuple[Path, ow.Stream]:
