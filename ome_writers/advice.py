@@ -112,7 +112,10 @@ def _shards(
     dims = (*reversed(settings.frame_dimensions), *inner)
     counts = [pieces(dim) for dim in dims]
     if None not in counts and (files := images * prod(count or 1 for count in counts)) <= FEW_FILES:
-        return {}, f"There will be {files} chunks: few enough for each to be a file, without shards."
+        return (
+            {},
+            f"There will be {files:,} chunk{'s' * (files != 1)}: few enough for each to be a file, without shards.",
+        )
     size = prod(chunks.values()) * np.dtype(settings.dtype).itemsize
     wanted, why = DISKS[disk]
     shards: dict[str, int] = {}
@@ -123,7 +126,7 @@ def _shards(
         fitting = (count or 1) if of_frame else min(1 << (room.bit_length() - 1), count or room)
         if fitting > 1:
             shards[dim.name] = fitting
-    many = "without end" if None in counts else str(images * prod(count or 1 for count in counts))
+    many = "without end" if None in counts else f"{images * prod(count or 1 for count in counts):,}"
     if not shards:
         return {}, f"Chunks ({many}) are files of their own, as no image has more than one."
     held = size * prod(shards.values())

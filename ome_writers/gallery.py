@@ -5,7 +5,6 @@ How far they have come, how they are called and how they are coloured; for both 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from itertools import product
 from pathlib import Path
@@ -145,17 +144,3 @@ def plane(gallery: Gallery, number: int, index: tuple[int, ...], side: int) -> N
         tall = min(step, band.shape[0])
         made.append(band.reshape(-1, tall, across, band.shape[1] // across).mean(axis=(1, 3), dtype=np.float32))
     return np.concatenate(made)
-
-
-def require(*libraries: str, what: str) -> None:
-    """Say which extra installs a library that is missing.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If one of them is.
-    """
-    for name in libraries:
-        if importlib.util.find_spec(name) is None:
-            message = f"{what} needs the library {name!r}, which is not installed: pip install 'ome-writers[plot]'"
-            raise ModuleNotFoundError(message, name=name)

@@ -73,7 +73,9 @@ def page_of(found: Overview) -> str:
     """
     settings = found.plan.settings
     body = [_strip(settings.dimensions, settings.dtype), _facts(found), _concerns(found.concerns)]
-    return _framed(repr(found.plan)[7:-1], settings.output_path, [*body, _arrays(found.plan.layout.arrays)])
+    frames, _, rest = repr(found.plan)[7:-1].partition(" ")
+    title = f"{int(frames):,} {rest}" if frames.isdecimal() else f"{frames} {rest}"
+    return _framed(title, settings.output_path, [*body, _arrays(found.plan.layout.arrays)])
 
 
 def page_of_unready(settings: AcquisitionSettings, problems: Sequence[Problem]) -> str:

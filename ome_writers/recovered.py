@@ -12,6 +12,7 @@ from ome_writers.documents import Outcome, Verdict
 from ome_writers.journal import journal_folder, journal_of
 from ome_writers.manifest import MANIFEST
 from ome_writers.resumed import recovered
+from ome_writers.target import absent
 
 
 def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
@@ -54,7 +55,7 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     """
     root = str(Path(path).expanduser())
     if not os.path.lexists(root):
-        raise FileNotFoundError(f"there is nothing at {root}")
+        raise absent(root)
     journal = journal_of(root)
     if journal is not None:
         return recovered(root, journal, backend)

@@ -277,6 +277,9 @@ class Run(SafeRun):
                 waited = self._sync()
             except Exception as failure:  # noqa: BLE001 - `close` tells it, once all is let go of
                 self._failed(failure, None)
+            except BaseException as interrupt:
+                self._interrupted(interrupt)
+                raise
         if self.puts is not None:
             self.puts.close()
         if self._failure is not None:

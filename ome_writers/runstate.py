@@ -290,7 +290,8 @@ class RunState:
             chain.from_iterable(self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
         )
         missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
-        error = f"{type(reason).__name__}: {reason}" if reason is not None else None
+        # Ctrl-C has no words.
+        error = f"{type(reason).__name__}: {reason}".removesuffix(": ") if reason is not None else None
         return Outcome(
             verdict=verdict,
             cursor=self.cursor,

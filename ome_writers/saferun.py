@@ -217,7 +217,22 @@ class SafeRun(RunState):
                 self.writer.close(described)
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()
+        except BaseException as interrupt:
+            self._interrupted(interrupt)
+            raise
         return 0.0
+
+    def _interrupted(self, interrupt: BaseException) -> None:
+        """Let go of everything, as Ctrl-C came while the run was being closed; the journal stays, for `recover`."""
+        came = f"{self.cursor} frames came to {self.root or 'the stream'}"
+        done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it"
+        interrupt.add_note(f"{came}, and it was interrupted while it was being closed{done}")
+        self.outcome = self._said("stopped", interrupt)
+        self.writer.abort()
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
+        self.let_go()
 
     def _sync(self) -> float:
         """Bring all that is stored to the device, and return how many seconds that took."""

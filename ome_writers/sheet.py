@@ -11,7 +11,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from ome_writers.gallery import Gallery, Picture, gallery_of, plane, require
+from ome_writers.gallery import Gallery, Picture, gallery_of, plane
+from ome_writers.needs import require
 from ome_writers.readers import noted
 from ome_writers.view import open_view
 from ome_writers.watching import state_of
@@ -66,7 +67,7 @@ def preview(path: str | os.PathLike[str], to: str | os.PathLike[str] | None = No
     >>> outcome = write(plan, np.random.default_rng(0).integers(0, 200, (2, 2, 64, 64), "uint8"))
     >>> sheet = preview("cells.ome.zarr", "sheet.png")
     """
-    require("PIL", "matplotlib", what="a preview")
+    require("PIL", "matplotlib", what="a preview", extra="plot")
     gallery = gallery_of(path)
     shown = gallery.pictures[:_MOST]
     columns = max(len(picture.channels) for picture in shown)

@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.datasets.tiff import is_tiff, metadata_file
 from ome_writers.datasets.zarr import read_node
+from ome_writers.needs import require
 from ome_writers.omexml import BLANK_NAMESPACE
+from ome_writers.target import absent
 
 _TIFF: Final = (".tif", ".tiff")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".jp2", ".bmp")
@@ -104,7 +106,7 @@ def frames_from(path: str | Path, frame_shape: tuple[int, ...] | None = None) ->
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     try:
         frames = _open(path, frame_shape)
     except (NotADataset, OSError) as error:
@@ -186,6 +188,7 @@ def _npy(path: Path, frame_shape: tuple[int, ...] | None) -> Frames:
 
 
 def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> list[Frames]:
+    require("tensorstore", what="reading frames of a zarr", extra="tensorstore")
     import tensorstore as ts
 
     context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
@@ -205,6 +208,7 @@ def _zarr(path: Path, frame_shape: tuple[int, ...] | None) -> list[Frames]:
 
 
 def _picture(path: Path) -> Frames:
+    require("imagecodecs", what="reading images", extra="tifffile")
     import imagecodecs
 
     try:
@@ -215,6 +219,7 @@ def _picture(path: Path) -> Frames:
 
 
 def _tiff(path: Path) -> list[Frames]:
+    require("tifffile", what="reading TIFF", extra="tifffile")
     import tifffile
 
     try:

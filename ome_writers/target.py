@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ome_writers.casts import split_suffix
 from ome_writers.ownership import why_not_dataset
 
 
@@ -128,3 +129,18 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def absent(path: str | os.PathLike[str]) -> FileNotFoundError:
+    """Return the error that nothing stands at a path, and where it stands if several positions made a folder.
+
+    Examples
+    --------
+    >>> str(absent("cells.ome.zarr"))
+    'cells.ome.zarr: there is no such file or folder'
+    """
+    folder, suffix = split_suffix(os.fspath(path))
+    hint = ""
+    if suffix and any(Path(folder).glob("*.ome.tif*")):
+        hint = f"; but several images of an OME-TIFF are in a folder: {folder}"
+    return FileNotFoundError(f"{os.fspath(path)}: there is no such file or folder{hint}")

@@ -791,4 +791,4 @@ def test_recover_says_what_an_interrupted_dataset_holds(ask: Any) -> None:
         assert "cells.ome.zarr.journal" in last
     assert zarr.open_array("cells.ome.zarr/0", mode="r")[:, :, 0, 0].tolist() == [[1, 2], [0, 4]]
     code, _, complained = ask("recover", "nothing")
-    assert (code, complained.strip()) == (1, "there is nothing at nothing")
+    assert (code, complained.strip()) == (1, "nothing: there is no such file or folder")

@@ -17,7 +17,6 @@ from ome_types import from_xml
 
 import ome_writers as ow
 from ome_writers import conversion
-from ome_writers.cli import trust
 from ome_writers.cli.app import run
 from ome_writers.cli.trust import setting
 
@@ -230,21 +229,3 @@ def test_settings_are_changed_by_their_paths(tmp_path: Path, capsys: pytest.Capt
     assert run(["convert", str(source), str(source), "--overwrite"]) == 1
     assert "choose another" in capsys.readouterr().err.replace("\n", " ")
     assert setting("axes=[1]") == ("axes", [1])
-
-
-def test_every_help_has_an_example_that_works(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    made(Path("demo.ome.zarr"), dimensions=[T, C, *YX])
-    tifffile.imwrite("stack.tif", np.ones((2, 5, 8, 6), "uint16"), photometric="minisblack")
-    examples = []
-    for command in ("convert", "validate"):
-        assert run([command, "--help"]) == 0
-        assert "Example: ome-writers" in capsys.readouterr().out.replace("`", "")
-        # As it is written, not as it is broken into the lines of a terminal.
-        examples += re.findall(r"Example: `ome-writers ([^`]*)`", getattr(trust, command).__doc__ or "")
-    assert len(examples) == 3
-    for example in examples:
-        assert run(example.split()) == 0, capsys.readouterr().err

@@ -56,7 +56,7 @@ FLOORS = (
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
-        *["lifetime", "lock", "ownership"],
+        *["lifetime", "lock", "ownership", "needs"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
@@ -85,6 +85,7 @@ FLOORS = (
         *[f"conversion.{name}" for name in ("from_ndtiff", "micromanager")],
         *[f"cli.{name}" for name in ("__init__", "app", "bench", "console", "demo", "init", "prepare", "show")],
         *[f"cli.{name}" for name in ("watch", "trust", "recover", "arrange")],
+        "__main__",
         *[f"testing.{name}" for name in ("runs", "tiffs", "faults", "sequences")],
         *[
             f"testing.{name}"

@@ -171,7 +171,7 @@ def test_datasets_of_others() -> None:
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("ome_writers.gallery.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"a preview needs .* 'PIL'.*pip install 'ome-writers\[plot\]'"):
         ow.preview("nowhere")
     assert run(["preview", "nowhere"]) == 1

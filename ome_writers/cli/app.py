@@ -106,7 +106,11 @@ def demo(  # noqa: PLR0913 - all but the first are named, and may be left out
     _require_room(plan)
     # The cells are simulated first, so that the rate is that of writing.
     quiet = not (out.is_terminal if progress is None else progress)
-    frames = list(track(demo_frames(plan), "simulating", plan.frames, console=out, disable=quiet))
+    try:
+        frames = list(track(demo_frames(plan), "simulating", plan.frames, console=out, disable=quiet))
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("nothing was written yet: the cells were still being simulated")
+        raise
     root = _stream(plan, frames, backend, progress=progress)
     out.print(show.tree(root))
     show.say(out, f"\nLook into it: ome-writers info {root}")
@@ -190,15 +194,15 @@ def plan(settings: Path, /, *, rows: Count = 10, plot: Path | None = None) -> No
     plot
         A .png, .svg or .pdf to draw it in: what comes when, open blocks, memory, and the way of the stage.
     """
+    kinds = (".png", ".svg", ".pdf")
+    if plot is not None and plot.suffix.lower() not in kinds:
+        message = f"must end with {', '.join(kinds)}; got {str(plot)!r}"
+        raise PlanError([Problem(("plot",), "invalid_value", message)])
     compiled = compile(load(settings))
     out.print(show.plan_view(compiled, choose_writer(compiled), rows))
     if plot is not None:
         from ome_writers.drawing import plot as drawn
 
-        kinds = (".png", ".svg", ".pdf")
-        if plot.suffix.lower() not in kinds:
-            message = f"must end with {', '.join(kinds)}; got {str(plot)!r}"
-            raise PlanError([Problem(("plot",), "invalid_value", message)])
         drawn(compiled).savefig(plot, dpi=120)
         show.say(out, f"\n{plot}: the plan, drawn")
 
@@ -275,12 +279,24 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
     return Path(outcome.root)
 
 
+def _where(error: FileNotFoundError) -> str:
+    """Say which file is not there, and what makes one."""
+    if error.filename is None:
+        return str(error)
+    settings = Path(error.filename).suffix.lower() in (".toml", ".yaml", ".yml", ".json")
+    hint = f"; ome-writers init {error.filename} makes a first one" if settings else ""
+    return f"{error.filename}: there is no such file or folder{hint}"
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code."""
     try:
         return app(list(arguments), exit_on_error=False) or 0
     except CycloptsError:
-        return 2  # cyclopts has said why
+        # Cyclopts has said why.
+        command = next((f" {word}" for word in arguments[:1] if word in app), "")
+        show.say(err, f"How it goes, with an example: ome-writers{command} --help")
+        return 2
     except (SettingsError, PlanError) as error:
         err.print(show.problems(error.problems, "refused"), soft_wrap=True)
     except ModuleNotFoundError as error:
@@ -290,6 +306,8 @@ def run(arguments: Sequence[str]) -> int:
         show.say(
             err, f"this needs the library {error.name!r}, which is not installed: pip install 'ome-writers[{extra}]'"
         )
+    except FileNotFoundError as error:
+        show.say(err, _where(error))
     except READABLE as error:
         show.say(err, "\n".join([str(error), *getattr(error, "__notes__", ())]))
     except KeyboardInterrupt as error:

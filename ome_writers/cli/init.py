@@ -103,7 +103,7 @@ def init(  # noqa: PLR0913 - all but the first are named, and may be left out
     advice = advise(asked, chosen)
     plan = compile(advised(asked, advice))  # before anything is written: what is wrong is said now
     path.write_text(commented(asked, advice, style), "utf-8")
-    amount = "frames without end" if plan.frames is None else f"{plan.frames} frames"
+    amount = "frames without end" if plan.frames is None else f"{plan.frames:,} frame{'s' * (plan.frames != 1)}"
     say(out, f"\n{path}: {amount} of {size(frame_bytes(plan))} to {plan.settings.output_path}")
     for reason in advice.reasons:
         out.print(Text(f"  {reason}"))

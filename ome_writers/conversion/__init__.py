@@ -27,6 +27,7 @@ from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.sources import SourceError
 from ome_writers.stream import Stream
+from ome_writers.target import absent
 
 __all__ = ["convert", "recording_at"]
 
@@ -122,7 +123,7 @@ def recording_at(source: str | os.PathLike[str], *, axes: str | None = None) -> 
 
     path = Path(source).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"{source}: there is no such file or folder")
+        raise absent(source)
     try:
         if (path / INDEX).is_file():
             return ndtiff_recording(path)

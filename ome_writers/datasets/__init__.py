@@ -11,6 +11,7 @@ from pathlib import Path
 from ome_writers.datasets.tiff import read_tiff, tiff_of_folder
 from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset
 from ome_writers.datasets.zarr import read_node, read_zarr
+from ome_writers.target import absent
 
 __all__ = ["Axis", "Dataset", "Image", "NotADataset", "read_dataset"]
 
@@ -27,7 +28,7 @@ def read_dataset(path: str | Path) -> Dataset:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     if path.is_dir() and (attributes := read_node(path)) is not None:
         return read_zarr(path, attributes)
     if path.is_dir():

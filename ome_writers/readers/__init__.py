@@ -11,6 +11,7 @@ from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST, as_now
 from ome_writers.records import Record
+from ome_writers.target import absent
 
 _MALFORMED: Final = (
     LookupError,
@@ -44,7 +45,7 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
 
 def _reopened(path: str, camera: str | int | None) -> tuple[Cube, Any]:
     if not is_url(path) and not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     if not is_url(path) and Path(path, MANIFEST).is_file():
         from ome_writers.readers import scratch
 
@@ -67,7 +68,7 @@ def frame_metadata(path: str) -> list[Record]:
     """
     path = str(path)
     if not is_url(path) and not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     if not is_url(path) and Path(path, MANIFEST).is_file():
         from ome_writers.readers import scratch
 
@@ -92,7 +93,7 @@ def noted(path: str) -> dict[str, Any]:
     """
     path = str(path)
     if not is_url(path) and not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     if not is_url(path) and Path(path, MANIFEST).is_file():
         return dict(as_now(json.loads(Path(path, MANIFEST).read_bytes())))
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):

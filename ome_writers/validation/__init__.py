@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ome_writers.datasets.words import NotADataset
 from ome_writers.progress import counted
+from ome_writers.target import absent
 from ome_writers.validation.words import Check, Findings, Report
 
 __all__ = ["Check", "Report", "validate"]
@@ -61,7 +62,7 @@ def validate(path: str | os.PathLike[str], *, progress: bool = False) -> Report:
     """
     root = Path(path).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        raise absent(path)
     found = Findings()
     with counted("chunks", shown=progress) as advance:
         if root.is_dir() and _holds_zarr(root):

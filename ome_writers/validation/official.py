@@ -88,7 +88,7 @@ def check_schemas(tree: Tree, found: Findings) -> None:
                     for error in _validator(folder, model).iter_errors(node.attributes):
                         where = ".".join(map(str, error.absolute_path))
                         check.fault(f"{node.key}/zarr.json".lstrip("/"), f"{where}: {error.message:.300}".lstrip(": "))
-        check.summary = f"{asked} documents are valid by the schemas of version {version}"
+        check.summary = f"{asked} document{'s' * (asked != 1)} valid by the schemas of version {version}"
 
 
 def _schemas() -> Path:

@@ -102,7 +102,7 @@ def check_chunks(
     noted = tree.root.attributes.get("ome_writers")
     drops_black = isinstance(noted, dict) and noted.get("writer") in _DROP_BLACK
     grids = []
-    with found.check("chunk grids", f"{len(arrays)} arrays") as check:
+    with found.check("chunk grids", f"{len(arrays)} array{'s' * (len(arrays) != 1)}") as check:
         for array in arrays:
             try:
                 grids.append(grid_of(array))

@@ -80,7 +80,7 @@ def read_tree(root: Path, found: Findings) -> Tree | None:
         if not images:
             check.fault("", "names no image that is there")
         groups = tuple(node for node in reader.seen.values() if node.body.get("node_type") != "array")
-        check.summary = f"{len(images)} image{'s' * (len(images) != 1)}, {len(groups)} groups"
+        check.summary = f"{len(images)} image{'s' * (len(images) != 1)}, {len(groups)} group{'s' * (len(groups) != 1)}"
         return Tree(top, groups, tuple(images))
 
 
@@ -164,7 +164,7 @@ def check_images(tree: Tree, found: Findings) -> None:
             if levels:
                 _check_channels(group, levels[0], check)
             arrays += len(levels)
-        check.summary = f"{arrays} arrays fit what their images say"
+        check.summary = f"{arrays} array{'s' * (arrays != 1)}, as the metadata of the images say"
 
 
 def _check_scale(group: Node, levels: tuple[Node, ...], scale: Json, check: Findings) -> None:

@@ -1,0 +1,53 @@
+"""Ctrl-C while a stream is being closed: nothing that came is lost, and the message says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ome_writers as ow
+from ome_writers.writers.direct import DirectWriter
+
+FRAMES = np.arange(4 * 8 * 8, dtype="uint16").reshape(4, 8, 8) + 1
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["close", "flush"])
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ome.tiff"])
+@pytest.mark.parametrize("how", ["write", "stream"])
+def test_what_came_is_there_and_recover_completes_it(
+    tmp_path: Path, suffix: str, where: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / f"cells{suffix}")
+    dims = ow.dims_from_standard_axes({"t": 4, "y": 8, "x": 8}, chunk_shapes={"t": 3} if "zarr" in suffix else None)
+    settings = ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims)
+    with pytest.raises(KeyboardInterrupt) as caught, monkeypatch.context() as patch:
+        acquired(settings, how, patch, where)
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"4 frames came to {root}")
+    assert note.endswith(f"ome-writers recover {root} completes it")
+    outcome = ow.recover(root)
+    assert outcome.frames == 4
+    assert np.array_equal(ow.open_view(root)[:], FRAMES)
+    assert not ow.validate(root).failed
+
+
+def acquired(settings: ow.AcquisitionSettings, how: str, patch: pytest.MonkeyPatch, where: str) -> Any:
+    if how == "write":
+
+        def frames() -> Any:
+            yield from FRAMES
+            patch.setattr(DirectWriter, where, interrupted)
+
+        return ow.write(ow.compile(settings), frames(), "direct")
+    with ow.create_stream(settings, "direct") as stream:
+        for frame in FRAMES:
+            stream.append(frame)
+        patch.setattr(DirectWriter, where, interrupted)
+    return stream
