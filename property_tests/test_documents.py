@@ -117,30 +117,17 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
     announced = outcome.verdict == "running" and drawn.num_frames is None
     for root in whole(drawn, outcome):
         told, blank = {}, defaultdict(list)
-        notes = {
-            note.get("ID"): note.findtext(f"{OME}Value/{OME}M")
-            for note in root.iter(f"{OME}MapAnnotation")
-            if note.get("Namespace") == "ome-writers/blank"
-        }
-        for image in root.iter(f"{OME}Image"):
-            number = int(image.get("ID").removeprefix("Image:"))
-            sizes = image.find(f"{OME}Pixels")
-            full[number] = np.zeros([int(sizes.get(f"Size{axis}")) for axis in "TCZ"], int)
-            refs = [notes[ref.get("ID")] for ref in image.iter(f"{OME}AnnotationRef") if ref.get("ID") in notes]
-            noted = {n for part in " ".join(refs).split() for n in stretch(part)}
-            for data in image.iter(f"{OME}TiffData"):
-                uuid = data.find(f"{OME}UUID")
-                assert (uuid is None) == single
-                file, ifd = "" if uuid is None else uuid.get("FileName"), int(data.get("IFD"))
-                for more, loops in planes_of(data, sizes):
-                    if announced and (number, loops) not in expected:
-                        continue  # more rounds are announced than one
-                    full[number][tuple(loops.values())] += 1
-                    if ifd in noted:
-                        blank[file, ifd].append(number)
-                    else:
-                        assert (file, ifd + more) not in told, "no page is two planes"
-                        told[file, ifd + more] = (number, loops)
+        for number, sizes, listed in told_by(root, single=single):
+            full[number] = np.zeros(sizes, int)
+            for file, ifd, more, loops, is_blank in listed:
+                if announced and (number, loops) not in expected:
+                    continue  # more rounds are announced than one
+                full[number][tuple(loops.values())] += 1
+                if is_blank:
+                    blank[file, ifd].append(number)
+                else:
+                    assert (file, ifd + more) not in told, "no page is two planes"
+                    told[file, ifd + more] = (number, loops)
         assert {key: pages[key[0]][key[1]] for key in told} == told
         assert sorted(map(repr, told.values())) == sorted(map(repr, expected))
         assert all(len(set(images)) == 1 for images in blank.values()), "tifffile cannot read a page of two images"
@@ -153,6 +140,26 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
         if outcome.verdict != "running":
             assert all((planes == 1).all() for planes in full.values()), "every plane has one page"
         assert len(full) == len(image_numbers(axes_and_fans(drawn)[1])) or single
+
+
+def told_by(root, *, single):
+    """Yield number and size of each image, and for each of its planes: file, IFD, pages behind it, T C Z, if blank."""
+    notes = {
+        note.get("ID"): note.findtext(f"{OME}Value/{OME}M")
+        for note in root.iter(f"{OME}MapAnnotation")
+        if note.get("Namespace") == "ome-writers/blank"
+    }
+    for image in root.iter(f"{OME}Image"):
+        pixels, listed = image.find(f"{OME}Pixels"), []
+        refs = [notes[ref.get("ID")] for ref in image.iter(f"{OME}AnnotationRef") if ref.get("ID") in notes]
+        noted = {n for part in " ".join(refs).split() for n in stretch(part)}
+        for data in image.iter(f"{OME}TiffData"):
+            uuid = data.find(f"{OME}UUID")
+            assert (uuid is None) == single
+            file, ifd = "" if uuid is None else uuid.get("FileName"), int(data.get("IFD"))
+            listed += [(file, ifd, more, loops, ifd in noted) for more, loops in planes_of(data, pixels)]
+        sizes = [int(pixels.get(f"Size{axis}")) for axis in "TCZ"]
+        yield int(image.get("ID").removeprefix("Image:")), sizes, listed
 
 
 def planes_of(data, pixels):

@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_a_valid_dataset_and_says_how_many_frames_it_holds(
     monkeypatch.setattr(conversion.Recording, "frame", frame)
     assert run(["convert", str(source), str(tmp_path / f"b{suffix}")]) == 1
     said = capsys.readouterr().err.replace("\n", "")
-    assert "4 frames are stored" in said
+    assert "holds 4 frames (stopped)" in said
     report = ow.validate(tmp_path / f"b{suffix}")
     assert report.failed == ()
     assert any("4 of 6 frames came" in check.message for check in report.checks)
