@@ -100,6 +100,7 @@ def _even(root: ET.Element, said: _Text, parts: Sequence[Frames | None], dtype: 
     """Return what a recording says of images that are alike."""
     images, facts = said.images, said.facts
     dims: tuple[Dimension, ...]
+    fans: tuple[str, ...]
     if facts is None:
         dims, fans = _plain_dimensions(images), ("p",) if len(images) > 1 else ()
     else:
