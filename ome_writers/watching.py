@@ -21,10 +21,10 @@ import numpy as np
 from attrs import evolve
 
 from ome_writers.datasets.facts import facts_from
-from ome_writers.images import frame_counts
 from ome_writers.journal import marks_beside
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent
 from ome_writers.lock import is_locked
+from ome_writers.overview import all_bytes
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import noted
 from ome_writers.sights import WINDOW, Sight
@@ -113,11 +113,7 @@ def _nbytes(path: str | os.PathLike[str], said: Mapping[str, Any], frames: int) 
     if len(sizes) == 1 or (facts := facts_from(said)) is None or facts.settings is None:
         return frames * sizes[0]
     plan = compile(evolve(facts.settings, root_path="a", format="ome-zarr"))
-    counts = frame_counts(plan, frames if plan.frames is None else min(frames, plan.frames))
-    each = [
-        prod(length or 1 for length in spec.shape[-2:]) * np.dtype(spec.dtype).itemsize for spec in plan.layout.arrays
-    ]
-    return int(sum(map(int.__mul__, map(int, counts), each)))
+    return all_bytes(plan, frames if plan.frames is None else min(frames, plan.frames))
 
 
 def kept(seen: tuple[Sight, ...], sight: Sight) -> tuple[Sight, ...]:

@@ -11,9 +11,6 @@ from ome_writers.testing.profiles import load_profile
 
 load_profile()
 
-collect_ignore = ["faults/fuzz.py", "faults/soak.py"]
-"""Programs to be run by hand, with libraries that the tests do without."""
-
 
 class OwnFolder:
     """A plugin, since the doctests of the package lie outside this folder."""
