@@ -119,7 +119,12 @@ def described(plan: Plan) -> Record:
     If arrays do not hold all there is along their axes, or differ in their frames: what each of them `held`, its
     index in the `loops` that are no axes, and the `elements` of each axis where these are not simply all; and the
     `weights` of the loops that are (part of) an axis: its name, and how far one element is from the next.
+
+    And if frames are left out, or listed, or come from several cameras, the `settings` that say so: no table can be
+    had back from the dimensions alone.
     """
+    from ome_writers.serial import essentials  # which most acquisitions do without
+
     dimensions: list[JSON] = []
     for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):
         facts: Record = {"name": dim.name, "type": dim.type, "count": dim.count}
@@ -128,6 +133,8 @@ def described(plan: Plan) -> Record:
                 facts[name] = list(value) if isinstance(value, tuple) else value
         dimensions.append(facts if labels is None else facts | {"coords": list(labels)})
     told: Record = {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
+    if plan.settings.is_ragged or plan.settings.camera_dimension is not None:
+        told["settings"] = essentials(plan.settings)
     reading = plan.places.reading
     if reading.is_regular and not cube_of(plan).is_uneven:
         return told

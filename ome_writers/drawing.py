@@ -34,7 +34,7 @@ _LABELLED: Final = 24
 _MOST_FIELDS: Final = 2000
 """More fields are drawn as points."""
 _MOST_BARS: Final = 40
-_HUES: Final = {"time": "#5b67d8", "channel": "#2f9e5b", "position": "#d07a1f", "space": "#1f93a8"}
+_HUES: Final = {"time": "#5b67d8", "channel": "#2f9e5b", "position": "#d07a1f", "camera": "#8e44ad", "space": "#1f93a8"}
 _BLOCKS, _MEMORY = "#b85c00", "#0f7b8a"
 
 
@@ -165,7 +165,7 @@ def _loop(axes: Axes, dim: Dimension, part: Timeline, *, named: bool) -> None:
 
 
 def _has_names(dim: Dimension) -> bool:
-    return dim.type in ("channel", "position")
+    return dim.type in ("channel", "position", "camera")
 
 
 def _blocks(axes: Axes, plan: Plan, part: Timeline, *, named: bool) -> None:

@@ -225,6 +225,26 @@ def journal_of(root: str | os.PathLike[str]) -> Journal | None:
     return journal
 
 
+def marks_beside(root: str | os.PathLike[str], most: int | None) -> NDArray[np.uint8] | None:
+    """Return what the journal of a dataset says of each place by now, `None` if there is none; it is only looked at.
+
+    `most` is how many places there are, `None` without end.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    folder = journal_folder(root)
+    if not (folder / _RUN).exists():
+        return None
+    try:
+        with (folder / _CAME).open("rb") as file:
+            return np.frombuffer(file.read(MOST_PLACES if most is None else most), np.uint8)
+    except FileNotFoundError:  # it is being made, or has just gone
+        return None
+
+
 def sync_journal(journal: Journal) -> None:
     """Return when a journal that has just been made has reached the device."""
     for name in (_RUN, _PLAN):

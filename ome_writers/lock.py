@@ -47,7 +47,7 @@ class Lock:
 
         dataset.parent.mkdir(parents=True, exist_ok=True)
         # Two names of one folder would make two locks.
-        path = Path(os.path.realpath(dataset.parent), f"{dataset.name}.lock")
+        path = _beside(dataset)
         self._path = path
         self._held: Any = filelock.FileLock(path, timeout=0, thread_local=False)
         self._process = os.getpid()
@@ -93,3 +93,37 @@ class Lock:
             held.release()
 
     close = release
+
+
+def _beside(dataset: Path) -> Path:
+    return Path(os.path.realpath(dataset.parent), f"{dataset.name}.lock")
+
+
+def is_locked(dataset: Path) -> bool | None:
+    """Return whether a stream of any process has the lock of a dataset; `None` if that cannot be found out.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     before = is_locked(Path(folder, "cells.ome.zarr"))
+    ...     lock = Lock(Path(folder, "cells.ome.zarr"))
+    ...     before, is_locked(Path(folder, "cells.ome.zarr")), lock.release()
+    (False, True, None)
+    """
+    import filelock
+
+    path = _beside(dataset)
+    left_behind = path.exists()
+    probe = filelock.FileLock(path, timeout=0, thread_local=False)
+    try:
+        probe.acquire()
+    except filelock.Timeout:
+        return True
+    except (OSError, NotImplementedError):  # also where nobody may write but the one who does
+        return None
+    if not left_behind:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    probe.release()
+    return False

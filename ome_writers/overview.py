@@ -5,7 +5,7 @@ All that a display needs is a value here, be it shown in a terminal or in a note
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Final
 
@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from ome_writers.advice import SMALL_CHUNK, Advice, advise
 from ome_writers.assembly import peak_bytes
+from ome_writers.images import frame_counts
 from ome_writers.layout import ArraySpec, Unit
 from ome_writers.plan import Plan
 from ome_writers.sights import size
@@ -33,10 +34,22 @@ def sizes(shape: Sequence[int | None]) -> str:
     return " × ".join("∞" if length is None else str(length) for length in shape)
 
 
-def frame_bytes(plan: Plan) -> int:
-    """Return the size of a frame in memory."""
-    spec = plan.layout.arrays[0]
-    return prod(length or 1 for length in spec.shape[-2:]) * np.dtype(spec.dtype).itemsize
+def frame_kinds(plan: Plan) -> dict[str, int]:
+    """Return shape and dtype of the frames, in words, with their size in memory: one for each kind of camera."""
+    kinds = {}
+    for spec in plan.layout.arrays:
+        nbytes = prod(length or 1 for length in spec.shape[-2:]) * np.dtype(spec.dtype).itemsize
+        kinds[f"{sizes(spec.shape[-2:])} {spec.dtype}"] = nbytes
+    return kinds
+
+
+def all_bytes(plan: Plan, frames: int) -> int:
+    """Return the size of the first so many frames in memory."""
+    kinds = frame_kinds(plan)
+    if len(kinds) == 1:
+        return frames * next(iter(kinds.values()))
+    each = [kinds[f"{sizes(spec.shape[-2:])} {spec.dtype}"] for spec in plan.layout.arrays]
+    return sum(map(int.__mul__, frame_counts(plan, frames).tolist(), each))
 
 
 def chunk_bytes(spec: ArraySpec) -> int:
@@ -71,17 +84,15 @@ class Overview:
     """The most bytes of pixels that are in memory at a time."""
     buffer_bytes: int
     """Those of them that are there to put blocks together."""
-    frame_bytes: int
+    frames: Mapping[str, int]
+    """Each kind of frame, in words, and its size in memory."""
+    pixel_bytes: int | None
+    """Bytes of all frames before compression; `None` without end."""
     files: int | None
     """Files with pixels; `None` without end."""
     documents: int
     """Files with metadata alone."""
     concerns: tuple[Concern, ...]
-
-    @property
-    def pixel_bytes(self) -> int | None:
-        """Bytes of all frames before compression; `None` without end."""
-        return None if self.plan.frames is None else self.plan.frames * self.frame_bytes
 
 
 def overview(  # noqa: PLR0913 - what is like what is named
@@ -120,7 +131,8 @@ def overview(  # noqa: PLR0913 - what is like what is named
         unit=unit,
         peak_bytes=peak,
         buffer_bytes=peak_bytes(plan, unit),
-        frame_bytes=frame_bytes(plan),
+        frames=frame_kinds(plan),
+        pixel_bytes=None if plan.frames is None else all_bytes(plan, plan.frames),
         files=files,
         documents=documents,
         concerns=tuple(Concern("writer", fault) for fault in faults),
@@ -132,7 +144,7 @@ def _concerns(found: Overview, memory: int | None) -> Iterator[Concern]:
     spec = found.plan.layout.arrays[0]
     small = chunk_bytes(spec)
     zarr = found.plan.layout.zarr_format is not None
-    many = found.plan.frames is None or found.plan.frames * found.frame_bytes > small * len(found.plan.layout.arrays)
+    many = found.pixel_bytes is None or found.pixel_bytes > small * len(found.plan.layout.arrays)
     advice = advise(found.plan.settings) if zarr else Advice()
     if zarr and small < SMALL_CHUNK and many:
         better = _better(spec, advice)

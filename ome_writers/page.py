@@ -54,7 +54,7 @@ STYLE: Final = """
 .ow .ow-key {display: inline-block; width: .8em; height: .8em; margin-right: .35em; vertical-align: -.05em}
 """
 
-_HUES: Final = {"time": "#7a86e8", "channel": "#3fae6a", "position": "#d9822b", "space": "#2b9fb3"}
+_HUES: Final = {"time": "#7a86e8", "channel": "#3fae6a", "position": "#d9822b", "camera": "#a259c4", "space": "#2b9fb3"}
 _PAGED: Final = (".tif", ".tiff")
 _SYMBOLS: Final = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "second": "s", "millisecond": "ms"}
 
@@ -130,9 +130,11 @@ def _elements(dim: Dimension) -> str:
             f'<span class="ow-dot" style="background: {escaped(hue.color[:7])}"></span>{escaped(hue.name)}'
             for hue in hues(dim, dim.count)
         )
-    if dim.type == "position" and dim.coords and len(dim.coords) <= _NAMED:
+    if dim.type in ("position", "camera") and dim.coords and len(dim.coords) <= _NAMED:
         return escaped(", ".join(str(getattr(coord, "name", coord)) for coord in dim.coords))
-    return {"channel": "channels", "position": "positions", "time": "time points"}.get(str(dim.type), "")
+    return {"channel": "channels", "position": "positions", "camera": "cameras", "time": "time points"}.get(
+        str(dim.type), ""
+    )
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +142,9 @@ def _elements(dim: Dimension) -> str:
 
 def _facts(found: Overview) -> str:
     plan = found.plan
-    frames = "without end" if plan.frames is None else f"{plan.frames:,} of {size(found.frame_bytes)}"
+    frames = (
+        "without end" if plan.frames is None else f"{plan.frames:,} of {' and '.join(map(size, found.frames.values()))}"
+    )
     codec = plan.layout.arrays[0].codec
     amount = "without end" if found.pixel_bytes is None else size(found.pixel_bytes)
     pixels = amount + (f" before compression ({codec.name})" if codec else "")

@@ -26,6 +26,7 @@ def arranged(frames: Frames, plan: Plan) -> Frames:
         If they are not as many, as large, or of the type that the plan wants.
     """
     spec = plan.layout.arrays[0]
+    _require_one_kind(frames, plan)
     wanted = (spec.shape[-2] or 0, spec.shape[-1] or 0)
     faults = []
     if plan.frames is not None and plan.frames != len(frames):
@@ -53,17 +54,21 @@ def arranged(frames: Frames, plan: Plan) -> Frames:
     return evolve(frames, order=_order(frames, loops))
 
 
+def _require_one_kind(frames: Frames, plan: Plan) -> None:
+    kinds = {(spec.shape[-2:], spec.dtype) for spec in plan.layout.arrays}
+    if len(kinds) > 1:
+        said = " and ".join(sorted(f"{size_text([side or 0 for side in shape])} {dtype}" for shape, dtype in kinds))
+        raise SourceError(
+            f"{frames.name}: its frames are alike, but the cameras of the settings have frames of {said}; write those "
+            "of each camera by settings of its own"
+        )
+
+
 def _loops(plan: Plan, rows: Rows) -> dict[str, NDArray[Any]]:
     """Return the index of each row in each loop of the plan, by the loop's letter."""
-    names = plan.layout.arrays[0].dimension_names[:-2]
     loops: dict[str, NDArray[Any]] = {}
     for dim in plan.settings.dimensions[:-2]:
-        if dim.type == "position":
-            column = rows["position"]
-        elif dim.name in names:
-            column = rows["index"][:, names.index(dim.name)]
-        else:
-            column = np.array([dict(spec.fan)[dim.name] for spec in plan.layout.arrays])[rows["array"]]
+        column = plan.places.reading.indices(rows, dim.name)
         letter = LETTERS.get(str(dim.type), dim.name)
         loops[dim.name if letter in loops else letter] = column
     return loops

@@ -10,9 +10,10 @@ from ome_writers.begin import Backend
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.documents import Outcome, Verdict
 from ome_writers.journal import journal_folder, journal_of
+from ome_writers.lock import Lock
 from ome_writers.manifest import MANIFEST
 from ome_writers.resumed import recovered
-from ome_writers.target import absent
+from ome_writers.target import absent, aside, put_back
 
 
 def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
@@ -21,7 +22,8 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     While a run lasts, a journal beside the dataset (`cells.ome.zarr.journal`) says which frames came, with their
     metadata, and keeps those that rest in unfinished chunks. From it the pixels and documents are completed, and arrays
     are cut to what came. It can be interrupted and called again. A run that was stopped may be gone on with after that,
-    with `create_stream(settings, resume=True)`. No other process may be writing.
+    with `create_stream(settings, resume=True)`. No other process may be writing. If the process was killed while it was
+    replacing the dataset, the old one is put back.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     ------
     FileNotFoundError
         If there is no dataset, or it needs its journal and that is gone; the message says what can be done.
+    FileExistsError
+        If another stream is writing it.
     PlanError
         If the journal cannot be understood, or the writer is not installed.
     OSError
@@ -54,12 +58,24 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     ('stopped', 1)
     """
     root = str(Path(path).expanduser())
+    _undo_replacing(root)
     if not os.path.lexists(root):
         raise absent(root)
     journal = journal_of(root)
     if journal is not None:
         return recovered(root, journal, backend)
     return _as_it_says(root)
+
+
+def _undo_replacing(root: str) -> None:
+    """Put back what a process was replacing when it was killed: its journal tells of what never came to stand here."""
+    if not aside(Path(root), "new") and (os.path.lexists(root) or not aside(Path(root), "replaced")):
+        return
+    lock = Lock(Path(root))
+    try:
+        put_back(root)
+    finally:
+        lock.release()
 
 
 def _as_it_says(root: str) -> Outcome:

@@ -225,10 +225,15 @@ def _of(hint: Any) -> Json:
         return _either([_of(argument) for argument in arguments])
     if origin is tuple:
         return {"type": "array", "items": _of(arguments[0])}
-    if hint is Any:
-        return {}
     if origin is Mapping:
         return {"type": "object", "additionalProperties": _of(arguments[1])}
+    return _of_name(hint)
+
+
+def _of_name(hint: Any) -> Json:
+    """Return the schema of a type that is not made of others."""
+    if hint is Any:
+        return {}
     if hint in _PLAIN:
         return {"type": _PLAIN[hint]}
     if not has(hint):

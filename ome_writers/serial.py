@@ -113,6 +113,21 @@ def settings_from(values: object) -> AcquisitionSettings:
     return built
 
 
+_OF_A_RUN: Final = ("root_path", "format", "overwrite", "buffer_bytes", "sync", "compression", "compression_level")
+"""Fields of settings that do not say which frames there are, or where they go."""
+
+
+def essentials(settings: AcquisitionSettings) -> Any:
+    """Return of settings, as plain values, what says which frames there are and where they go.
+
+    Examples
+    --------
+    >>> essentials(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", compression="gzip"))
+    {'dtype': 'uint8'}
+    """
+    return {name: value for name, value in make_converter().unstructure(settings).items() if name not in _OF_A_RUN}
+
+
 def make_converter() -> Converter:
     """Make a converter between settings and plain values: mappings, lists, text, numbers.
 

@@ -42,11 +42,13 @@ class Sight:
     exact: bool = True
     """Whether the frames were counted, or read off the pixels."""
     verdict: Verdict = "running"
+    gone: bool = False
+    """Whether the process that wrote it has ended, and could not say how it went."""
 
     @property
     def final(self) -> bool:
         """Whether nothing more will change."""
-        return self.verdict != "running"
+        return self.verdict != "running" or self.gone
 
 
 def rate(sights: Sequence[Sight]) -> float | None:
@@ -87,7 +89,7 @@ def columns(sights: Sequence[Sight]) -> tuple[str, ...]:
     if last.missing is not None:
         shown.append(f"{last.missing} missing")
     if last.final:
-        shown.append(last.verdict)
+        shown.append("interrupted" if last.gone else last.verdict)
     elif last.planned is not None and speed:
         left = last.planned - last.frames - (last.missing or 0)
         shown.append(f"{span(left / speed)} left")

@@ -76,6 +76,11 @@ class Frames:
         return math.prod(length for _, length in self.axes)
 
     @property
+    def kind(self) -> tuple[tuple[int, int], str]:
+        """Shape and dtype of a frame."""
+        return self.frame_shape, self.dtype
+
+    @property
     def summary(self) -> str:
         """Number, axes, shape and dtype in words."""
         axes = " ".join(f"{letter}={length}" for letter, length in self.axes if letter != "?")

@@ -7,12 +7,14 @@ takes its name, and only after that it goes.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ome_writers.casts import split_suffix
+from ome_writers.journal import is_journal, journal_folder
 from ome_writers.ownership import why_not_dataset
 
 
@@ -100,6 +102,43 @@ def room_at(root: str, *, overwrite: bool) -> Iterator[Room]:
         room.undo()
         raise
     room.clear()
+
+
+def put_back(root: str) -> None:
+    """Undo a replacement that was interrupted before the new dataset stood; the lock on it is held by the caller.
+
+    Killed in the middle, a process leaves what it was making as `….new-…`, maybe the old one as `….replaced-…`, and the
+    journal of the new one, to which no frame came.
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    """
+    path, journal = Path(root), journal_folder(root)
+    new, old = aside(path, "new"), aside(path, "replaced")
+    if os.path.lexists(path) and not new:
+        return  # no replacement, or one that only was not tidied up after
+    if not os.path.lexists(path):
+        if len(old) != 1:
+            return
+        old[0].rename(path)
+    for one in new:
+        _remove(one)
+    if is_journal(journal):
+        _remove(journal)
+    before = aside(journal, "replaced")
+    if len(before) == 1 and not journal.exists():
+        before[0].rename(journal)
+
+
+def aside(path: Path, word: str) -> list[Path]:
+    """Return what a replacement that was interrupted has left beside a dataset, or its journal, under that word."""
+    name = re.compile(rf"{re.escape(path.name)}\.{word}-[0-9a-f]{{8}}")
+    try:
+        return sorted(entry for entry in path.parent.iterdir() if name.fullmatch(entry.name))
+    except FileNotFoundError:
+        return []
 
 
 def require_free(root: str, *, overwrite: bool) -> None:

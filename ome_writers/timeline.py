@@ -83,8 +83,11 @@ def timeline(plan: Plan, unit: Unit, *, stop: int | None = None, bins: int = _BI
         half = _LOOKED_AT // 2
         looked = np.append(np.arange(half), np.linspace(half, each - 1, half).astype(np.int64))
     places = np.minimum(edges[:-1, None] + looked, edges[1:, None] - 1)
-    rows = plan.rows_at(places.reshape(-1)).reshape(places.shape)
-    loops = {dim.name: _band(_indices(plan, rows, dim.name)) for dim in plan.settings.dimensions[:-2]}
+    rows = plan.rows_at(places.reshape(-1))
+    reading = plan.places.reading
+    loops = {
+        dim.name: _band(reading.indices(rows, dim.name).reshape(places.shape)) for dim in plan.settings.dimensions[:-2]
+    }
     return Timeline(
         frames=frames,
         edges=edges,
@@ -112,18 +115,6 @@ def _note(plan: Plan, frames: int, count: int, each: int) -> str:
     if each > _LOOKED_AT:
         said.append(f"{_LOOKED_AT} frames of each were looked at; open blocks and memory are exact")
     return "; ".join(said)
-
-
-def _indices(plan: Plan, rows: Rows, name: str) -> Whole:
-    """Return the index of rows in a loop."""
-    arrays = plan.layout.arrays
-    names = arrays[0].dimension_names[:-2]
-    if name in names:
-        index: Whole = rows["index"][..., names.index(name)].astype(np.int64)
-        return index
-    fans = np.array([dict(spec.fan).get(name, spec.position) for spec in arrays], np.int64)
-    chosen: Whole = fans[rows["array"]]
-    return chosen
 
 
 def _band(values: Whole) -> Band:

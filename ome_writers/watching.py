@@ -4,19 +4,28 @@
 2. While it goes on, they do not count. A frame that has come has pixels other than the fill value, and frames come in
    the order of acquisition: so the last one is found by going ahead in growing steps, and then by halving.
 
-What counts the frames of a run that goes on in a better way belongs into `state_of`; nobody else asks.
+3. Beside a run that goes on there is a journal, usually: it says exactly which frames came. And the lock on the
+   dataset says whether anyone writes it still: if nobody does, the run was killed.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from attrs import evolve
 
+from ome_writers.datasets.facts import facts_from
+from ome_writers.journal import marks_beside
+from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent
+from ome_writers.lock import is_locked
+from ome_writers.overview import all_bytes
+from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import noted
 from ome_writers.sights import WINDOW, Sight
 from ome_writers.view import StreamView, open_view
@@ -57,23 +66,54 @@ def state_of(path: str | os.PathLike[str], before: Sight | None = None) -> Sight
     said = noted(os.fspath(path))
     if "verdict" not in said:
         raise ValueError(f"{path}: does not say how its acquisition went; `ome-writers info` tells what is in it")
-    view = open_view(path)
-    each = prod(view.shape[-2:]) * view.dtype.itemsize
-    planned = said.get("planned")
-    if said["verdict"] == "running":
-        frames, missing = _reached(view, before.frames if before is not None else 0), None
+    planned, verdict, gone = said.get("planned"), said["verdict"], False
+    missing: int | None = None
+    if verdict != "running":
+        frames, missing = int(said["frames"]), sum(last - first + 1 for first, last in said.get("missing", ()))
+    elif (marks := marks_beside(path, planned)) is None:
+        frames = _seen(path, said, before.frames if before is not None else 0)
     else:
-        frames = int(said["frames"])
-        missing = sum(last - first + 1 for first, last in said.get("missing", ()))
+        gone = is_locked(Path(path).expanduser()) is False
+        if gone and noted(os.fspath(path)).get("verdict") != "running":
+            return state_of(path, before)  # it has ended in between, and said how
+        frames = int(np.isin(marks, (CAME, WAITS, GIVEN)).sum())
+        # While it goes on, a place that nobody spoke of may be another camera's, or come later.
+        missing = len(absent(marks)) if gone else int((marks == PASSED).sum())
     return Sight(
         at=time.monotonic(),
         frames=frames,
         planned=planned,
-        nbytes=frames * each,
+        nbytes=_nbytes(path, said, frames),
         missing=missing,
         exact=missing is not None,
-        verdict=said["verdict"],
+        verdict=verdict,
+        gone=gone,
     )
+
+
+def _cameras(said: Mapping[str, Any]) -> list[Any]:
+    """Return which views are to be asked for, as the frames of several cameras may differ."""
+    dims = said.get("dimensions", ())
+    uneven = any(dim.get("type") == "camera" for dim in dims) and "held" in said
+    folded = any(dim.get("fold") for dim in said.get("settings", {}).get("dimensions", ()))
+    cameras = next((dim.get("count", 0) for dim in dims if dim.get("type") == "camera"), 0)
+    return list(range(cameras)) if uneven and not folded else [None]
+
+
+def _seen(path: str | os.PathLike[str], said: Mapping[str, Any], least: int) -> int:
+    """Return how many frames have come, by their pixels."""
+    views = [open_view(path, camera=camera) for camera in _cameras(said)]
+    return sum(_reached(view, least // len(views)) for view in views)
+
+
+def _nbytes(path: str | os.PathLike[str], said: Mapping[str, Any], frames: int) -> int:
+    """Return the size of so many frames; of several cameras, of as many of each as are planned."""
+    views = [open_view(path, camera=camera) for camera in _cameras(said)]
+    sizes = [prod(view.shape[-2:]) * view.dtype.itemsize for view in views]
+    if len(sizes) == 1 or (facts := facts_from(said)) is None or facts.settings is None:
+        return frames * sizes[0]
+    plan = compile(evolve(facts.settings, root_path="a", format="ome-zarr"))
+    return all_bytes(plan, frames if plan.frames is None else min(frames, plan.frames))
 
 
 def kept(seen: tuple[Sight, ...], sight: Sight) -> tuple[Sight, ...]:

@@ -20,6 +20,7 @@ from rich.console import Console
 import ome_writers as ow
 from ome_writers import watching
 from ome_writers.cli.app import run
+from ome_writers.items import Camera
 from ome_writers.watching import follow, state_of
 
 WRITERS = {
@@ -74,7 +75,7 @@ def test_a_run_is_seen_from_its_files(suffix: str, writer: str, times: int | Non
         else:
             begun = state_of(place)
             assert (begun.frames, begun.planned) == (0, None if times is None else 20)
-            assert (begun.missing, begun.verdict) == (None, "running")
+            assert (begun.missing, begun.verdict) == (0, "running")
         for number in range(11):
             stream.append(frame(number))
         assert stored(place, 11) == 11
@@ -86,13 +87,20 @@ def test_a_run_is_seen_from_its_files(suffix: str, writer: str, times: int | Non
     assert ended.exact
 
 
+@pytest.fixture
+def no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at pixels alone, as where another program writes what was prepared."""
+    monkeypatch.setattr(watching, "marks_beside", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_journal")
 @pytest.mark.parametrize("came", [1, 2, 3, 7, 8, 9, 19, 20])
 def test_however_many_came_they_are_found(came: int) -> None:
     with ow.create_stream(settings_of(), "direct") as stream:
         for number in range(came):
             stream.append(frame(number))
         looked = state_of("cells.ome.zarr")
-        assert looked.frames == came
+        assert (looked.frames, looked.missing, looked.exact) == (came, None, False)
         # From where it was before, as from the beginning.
         assert state_of("cells.ome.zarr", looked).frames == came
         if came > 2:
@@ -100,6 +108,7 @@ def test_however_many_came_they_are_found(came: int) -> None:
             assert state_of("cells.ome.zarr", earlier).frames == came
 
 
+@pytest.mark.usefixtures("no_journal")
 def test_missing_frames_do_not_hide_those_behind_them() -> None:
     with ow.create_stream(settings_of(), "direct") as stream:
         for number in range(20):
@@ -110,6 +119,7 @@ def test_missing_frames_do_not_hide_those_behind_them() -> None:
         assert state_of("cells.ome.zarr").frames == 20
 
 
+@pytest.mark.usefixtures("no_journal")
 def test_looking_costs_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     real = watching._has_come  # noqa: SLF001
@@ -124,6 +134,49 @@ def test_looking_costs_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.append(frame(390))
         assert state_of("cells.ome.zarr", first).frames == 391
         assert len(looks) < 25
+
+
+def test_the_journal_counts_black_frames_and_those_that_do_not_come() -> None:
+    with ow.create_stream(settings_of(), "direct") as stream:
+        for number in range(12):
+            if number % 3 == 1:
+                stream.skip()
+            else:
+                stream.append(np.zeros((8, 8), "uint16"))
+        seen = state_of("cells.ome.zarr")
+        assert (seen.frames, seen.missing, seen.exact, seen.gone) == (8, 4, True, False)
+
+
+@pytest.mark.usefixtures("no_journal")
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ome.tiff"])
+def test_cameras_that_differ_are_seen_by_their_pixels_too(suffix: str) -> None:
+    assert cameras_seen(suffix) == [(0, 0), (3, 2 * 128 + 16), (6, 3 * (128 + 16))]
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ome.tiff"])
+def test_cameras_that_differ_are_counted(suffix: str) -> None:
+    assert cameras_seen(suffix) == [(0, 0), (3, 2 * 128 + 16), (6, 3 * (128 + 16))]
+
+
+def cameras_seen(suffix: str) -> list[tuple[int, int]]:
+    """Return frames and bytes at the beginning, in the middle and at the end of a run of two cameras."""
+    cameras = [Camera(name="left"), Camera(name="right", shape=(4, 4), dtype="uint8")]
+    dims = [
+        ow.Dimension(name="t", count=3, type="time"),
+        ow.Dimension(name="cam", type="camera", coords=cameras),
+        ow.Dimension(name="y", count=8, type="space"),
+        ow.Dimension(name="x", count=8, type="space"),
+    ]
+    place = f"cameras{suffix}"
+    frames = [np.ones((8, 8), "uint16"), np.ones((4, 4), "uint8")]
+    seen = []
+    with ow.create_stream(ow.AcquisitionSettings(root_path=place, dtype="uint16", dimensions=dims), "direct") as stream:
+        for number in range(6):
+            if number in (0, 3):
+                seen.append(state_of(place))
+            stream.append(frames[number % 2])
+    seen.append(state_of(place))
+    return [(one.frames, one.nbytes) for one in seen]
 
 
 def test_scratch_folders_are_seen_too() -> None:
@@ -181,6 +234,43 @@ def test_a_dataset_that_goes_away_ends_the_watching() -> None:
         next(seen)
     gone.replace(place)
     stream.close()
+
+
+KILLED = """
+import os, signal, sys, numpy as np, ome_writers as ow
+dims = ow.dims_from_standard_axes({"t": 40, "y": 8, "x": 8})
+settings = ow.AcquisitionSettings(root_path=sys.argv[1], dtype="uint16", dimensions=dims)
+stream = ow.create_stream(settings, "direct")
+for number in range(7):
+    stream.skip() if number == 2 else stream.append(np.zeros((8, 8), "uint16"))
+print("came", flush=True)
+sys.stdin.readline()
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ome.tiff"])
+def test_a_process_that_is_killed_ends_the_watching(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    place = f"a{suffix}"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", KILLED, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout
+    assert writer.stdout.readline() == "came\n"
+    alive = state_of(place)
+    assert (alive.frames, alive.missing, alive.gone, alive.final) == (6, 1, False, False)
+    writer.kill()
+    writer.communicate()
+    dead = state_of(place, alive)
+    assert (dead.frames, dead.missing, dead.verdict, dead.gone, dead.final) == (6, 1, "running", True, True)
+    assert run(["watch", place, "--every", "0.01"]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{place}: 6/40 frames  768 B  1 missing  interrupted\n"
+    assert said.err == (
+        f"{place}: the process that wrote it is gone; `ome-writers recover {place}` completes it by its journal\n"
+    )
+    assert ow.recover(place).frames == 6
+    assert state_of(place).verdict == "stopped"
 
 
 # ── the command ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +333,7 @@ with ow.create_stream(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint
     watcher.start()
     said = ""
     for frames in (0, 10, 20, 30):
-        while f"about {frames}/40 frames" not in said:
+        while f"a.ome.zarr: {frames}/40 frames" not in said:
             said += capsys.readouterr().out
             time.sleep(0.01)
             assert watcher.is_alive()

@@ -70,6 +70,9 @@ def compare(  # noqa: PLR0913 - what may be left out is named
     """
     plans = [compile(one.settings) for one in contenders if one.settings is not None]
     spec = plans[0].layout.arrays[0]
+    if len({(one.shape[-2:], one.dtype) for one in plans[0].layout.arrays}) > 1:
+        message = "must have frames of one size and dtype to be raced; give one camera, and do so for each"
+        raise SettingsError([Problem(("dimensions",), "unsupported", message)])
     planned = plans[0].frames
     counts = [count for count in (planned, frames) if count is not None]
     if not counts:

@@ -30,7 +30,7 @@ from ome_writers.cli.watch import preview, view, watch
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.files import load
-from ome_writers.overview import frame_bytes
+from ome_writers.overview import all_bytes
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.recorded import arranged
 from ome_writers.shell import write as write_frames
@@ -270,7 +270,7 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
 
     outcome = write_frames(plan, timed(), backend, progress=out.is_terminal if progress is None else progress)
     seconds = time.perf_counter() - start
-    pixels = outcome.frames * frame_bytes(plan)
+    pixels = all_bytes(plan, outcome.frames)
     rate = f"{outcome.frames / seconds:.0f} frames/s, {size(pixels / seconds)}/s"
     show.say(
         out,

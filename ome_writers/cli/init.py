@@ -16,7 +16,7 @@ from ome_writers.advice import DISKS, Disk, advise
 from ome_writers.cli.console import out
 from ome_writers.cli.show import say
 from ome_writers.errors import Problem, SettingsError
-from ome_writers.overview import frame_bytes
+from ome_writers.overview import frame_kinds
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.sights import size
 from ome_writers.starter import Answers, advised, commented
@@ -104,7 +104,8 @@ def init(  # noqa: PLR0913 - all but the first are named, and may be left out
     plan = compile(advised(asked, advice))  # before anything is written: what is wrong is said now
     path.write_text(commented(asked, advice, style), "utf-8")
     amount = "frames without end" if plan.frames is None else f"{plan.frames:,} frame{'s' * (plan.frames != 1)}"
-    say(out, f"\n{path}: {amount} of {size(frame_bytes(plan))} to {plan.settings.output_path}")
+    each = " and ".join(map(size, frame_kinds(plan).values()))
+    say(out, f"\n{path}: {amount} of {each} to {plan.settings.output_path}")
     for reason in advice.reasons:
         out.print(Text(f"  {reason}"))
     say(out, f"Look into it: ome-writers plan {path}")

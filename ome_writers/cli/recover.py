@@ -8,6 +8,7 @@ from ome_writers.cli.console import out
 from ome_writers.cli.show import say
 from ome_writers.images import ranges
 from ome_writers.journal import journal_folder
+from ome_writers.target import aside
 
 _MOST_SHOWN = 20
 """Ranges of missing frames that are listed."""
@@ -37,6 +38,8 @@ def recover(path: Path, /) -> None:
         say(out, f"missing, by their places in the plan: {shown}{more}")
     if outcome.error:
         say(out, f"why: {outcome.error}")
+    for left in aside(path, "replaced"):
+        say(out, f"{left.name} is what it was to replace: remove that when you need it no longer")
     if journal_folder(path).exists():
         say(
             out,

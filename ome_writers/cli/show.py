@@ -23,6 +23,7 @@ from ome_writers.moves import cost
 from ome_writers.overview import Overview, sizes
 from ome_writers.page import files_said, memory_said
 from ome_writers.plan import Plan
+from ome_writers.settings import Dimension
 from ome_writers.sights import size
 from ome_writers.writer import Writer
 
@@ -63,10 +64,8 @@ def _summary(found: Overview) -> Table:
     loops = ", ".join(f"{dim.name} {'∞' if dim.count is None else dim.count}" for dim in settings.dimensions[:-2])
     table.add_row("acquired", f"{loops or 'one frame'} (slowest first)")
     table.add_row("frames", "without end" if frames is None else str(frames))
-    table.add_row(
-        "a frame",
-        f"{sizes([dim.count for dim in settings.frame_dimensions])} {settings.dtype}, {size(found.frame_bytes)}",
-    )
+    for kind, nbytes in found.frames.items():
+        table.add_row("a frame", f"{kind}, {size(nbytes)}")
     codec = plan.layout.arrays[0].codec
     amount = "without end" if found.pixel_bytes is None else size(found.pixel_bytes)
     table.add_row("pixels", amount + (f" before compression ({codec.name})" if codec else ""))
@@ -88,13 +87,15 @@ def _concerns(found: Overview) -> Text:
 
 def _arrays(plan: Plan) -> Table:
     table = Table(title="\narrays", title_justify="left", box=None, header_style="bold", title_style="bold")
-    for column in ("path", "position", "axes", "shape", "chunks", "shards"):
+    positions, cameras = plan.settings.positions, plan.settings.camera_dimension
+    separate = bool(cameras and not cameras.fold)
+    for column in ("path", "position", *["camera"] * separate, "axes", "shape", "chunks", "shards"):
         table.add_column(column)
-    positions = plan.settings.positions
     for spec in plan.layout.arrays[:_MANY]:
         table.add_row(
             Text(spec.path or Path(plan.settings.output_path).name),
             Text(positions[spec.position].name),
+            *[Text(_camera(cameras, spec.camera))] * separate,
             Text(" ".join(spec.dimension_names)),
             _tight(spec.shape),
             _tight(spec.chunk_shape),
@@ -102,6 +103,11 @@ def _arrays(plan: Plan) -> Table:
         )
     _sum_up(table, len(plan.layout.arrays))
     return table
+
+
+def _camera(cameras: Dimension | None, index: int) -> str:
+    names = [str(getattr(coord, "name", coord)) for coord in (cameras.coords if cameras else None) or ()]
+    return names[index] if index < len(names) else str(index)
 
 
 def _tight(shape: Sequence[int | None]) -> str:
@@ -122,10 +128,14 @@ def _rows(plan: Plan, count: int) -> RenderableType:
         return Text()
     table = Table(title=f"\nfirst {stop} rows", title_justify="left", box=None, header_style="bold", title_style="bold")
     names = plan.layout.arrays[0].dimension_names[:-2]
-    for column in ("frame", "position", "array", *names):
+    rows, cameras = plan.rows(0, stop), plan.settings.camera_dimension
+    taken = plan.places.reading.indices(rows, cameras.name).tolist() if cameras else [0] * stop
+    for column in ("frame", "position", *["camera"] * bool(cameras), "array", *names):
         table.add_column(Text(column), justify="right")
-    for row in plan.rows(0, stop):
-        table.add_row(*(str(value) for value in (row["frame"], row["position"], row["array"], *row["index"])))
+    for row, camera in zip(rows, taken, strict=True):
+        own = [_camera(cameras, camera)] if cameras else []
+        numbers = (row["frame"], row["position"], *own, row["array"], *row["index"])
+        table.add_row(*(Text(str(value)) for value in numbers))
     return table
 
 

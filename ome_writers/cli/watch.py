@@ -28,9 +28,10 @@ def watch(
 ) -> int:
     """Follow an acquisition that another program writes, until it has ended.
 
-    Shows how many frames came, how fast, and how long it will take. While it goes on, frames are found by their pixels:
-    the last one that is not all zeros. Exits with 0 if all that was planned came, 1 if it was stopped or failed, 2 if
-    there is no dataset, 130 after Ctrl-C, which ends nothing but the watching.
+    Shows how many frames came, how fast, and how long it will take. While it goes on, its journal counts the frames;
+    where there is none they are found by their pixels: the last one that is not all zeros. Exits with 0 if all that was
+    planned came, 1 if it was stopped or failed or its program was killed, 2 if there is no dataset, 130 after Ctrl-C,
+    which ends nothing but the watching.
 
     Example: `ome-writers watch cells.ome.zarr`
 
@@ -47,12 +48,12 @@ def watch(
     from ome_writers.watching import follow
 
     lines = progress is True and not out.is_terminal
-    verdict = None
+    verdict, gone = None, False
     with ExitStack() as stack:
         shown = None
         try:
             for seen in follow(path, every):
-                verdict = seen[-1].verdict
+                verdict, gone = seen[-1].verdict, seen[-1].gone
                 if shown is None and (out.is_terminal if progress is None else progress) and not lines:
                     shown = Terminal(out)
                     stack.callback(shown.end)
@@ -66,6 +67,8 @@ def watch(
         except KeyboardInterrupt:
             say(err, f"no longer watched: {path}" + (f", which was {verdict}" if verdict else ""))
             return _INTERRUPTED
+    if gone:
+        say(err, f"{path}: the process that wrote it is gone; `ome-writers recover {path}` completes it by its journal")
     return int(verdict != "complete")
 
 

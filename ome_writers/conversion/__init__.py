@@ -25,7 +25,7 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Dimension
-from ome_writers.sources import SourceError
+from ome_writers.sources import SourceError, size_text
 from ome_writers.stream import Stream
 from ome_writers.target import absent
 
@@ -90,7 +90,9 @@ def convert(
     ('complete', 5)
     """
     recording = recording_at(source, axes=axes)
+    _require_alike(recording)
     plan = compile(settings_for(recording, target, options))
+    _require_whole(recording, plan)
     _require_apart(Path(source), Path(plan.settings.output_path))
     stream = None
     try:
@@ -228,6 +230,27 @@ def _below(place: Any, part: str, path: str) -> Any:
 def _no_such(path: str) -> PlanError:
     message = "there is no such setting; paths are like dimensions.z.chunk_size or compression"
     return PlanError([Problem((*path.split("."),), "invalid_value", message)])
+
+
+def _require_alike(recording: Recording) -> None:
+    """Refuse images whose frames differ, where nothing says that they are of several cameras."""
+    parts = [part for part in recording.parts if part is not None]
+    other = next((k for k, one in enumerate(parts) if one.kind != parts[0].kind), None)
+    if recording.plan is None and other is not None:
+        first, one = (f"{size_text(part.frame_shape)} {part.dtype}" for part in (parts[0], parts[other]))
+        raise SourceError(
+            f"{recording.name}: its images must have frames of one size and dtype; those of image 0 are {first}, those "
+            f"of image {other} {one}. Convert them one by one"
+        )
+
+
+def _require_whole(recording: Recording, plan: Plan) -> None:
+    """Refuse what was written from a part of a plan: in what order its frames came, nobody noted."""
+    if recording.planned is not None and plan.frames is not None and recording.planned < plan.frames:
+        raise SourceError(
+            f"{recording.name}: is a part of an acquisition ({recording.planned} of {plan.frames} frames were to be "
+            "written to it), and does not say which; write that part anew, from the whole"
+        )
 
 
 def _require_apart(source: Path, target: Path) -> None:

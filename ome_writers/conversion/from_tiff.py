@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from ome_writers import units
 from ome_writers.casts import row_name
 from ome_writers.conversion.from_zarr import fans_of, of_run, with_channels
-from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, letters_of
+from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, jagged, letters_of
 from ome_writers.datasets.facts import Facts, facts_from, plan_of, run_noted
 from ome_writers.datasets.tiff import ome_xml
 from ome_writers.items import Channel, Position
@@ -75,35 +75,46 @@ def ome_tiff_recording(file: Path, name: str) -> Recording | None:
     notes = _notes(root)
     found = [colors_as_channels(part) for part in images_from(file)]
     numbers = list(range(len(images)))
-    dims: tuple[Dimension, ...]
-    fans: tuple[str, ...]
-    if facts is None:
-        dims, fans = _plain_dimensions(images), ("p",) if len(images) > 1 else ()
-    else:
+    if facts is not None:
         numbers = [int(image.attrib["ID"].removeprefix("Image:")) for image in images]
-        dims, fans = facts.dimensions, fans_of(facts)
     parts: list[Frames | None] = [None] * (max(numbers) + 1)
     for number, part in zip(numbers, found, strict=True):
         parts[number] = part
     said = _Text(images, numbers, notes, noted, facts)
-    dims = _with_positions(dims, said, _wells(root))
-    channels = _channels(images, dims, fans)
-    told = facts is None or any(one.get("type") == "channel" and one.get("coords") for one in noted["dimensions"])
-    dims = with_channels(dims, channels, told=told)
+    known = None if facts is None else jagged(facts, parts, "ome-tiff")
     return Recording(
         name=name,
-        settings=AcquisitionSettings(dimensions=dims, dtype=found[0].dtype, plate=_plate(root, noted, facts)),
         parts=parts,
-        axes=letters_of(parts, dims[:-2], fans),
-        fans=fans,
         tell=_records(said, parts),
         globals={
             space: values
             for space, values in notes.values()
             if facts is not None and not space.startswith("ome-writers/")
         },
+        **(_even(root, said, parts, found[0].dtype) if known is None else known),
         **of_run(facts),
     )
+
+
+def _even(root: ET.Element, said: _Text, parts: Sequence[Frames | None], dtype: str) -> dict[str, Any]:
+    """Return what a recording says of images that are alike."""
+    images, facts = said.images, said.facts
+    dims: tuple[Dimension, ...]
+    fans: tuple[str, ...]
+    if facts is None:
+        dims, fans = _plain_dimensions(images), ("p",) if len(images) > 1 else ()
+    else:
+        dims, fans = facts.dimensions, fans_of(facts)
+    dims = _with_positions(dims, said, _wells(root))
+    listed = said.noted.get("dimensions", ())
+    told = facts is None or any(one.get("type") == "channel" and one.get("coords") for one in listed)
+    dims = with_channels(dims, _channels(images, dims, fans), told=told)
+    plate = _plate(root, said.noted, facts)
+    return {
+        "settings": AcquisitionSettings(dimensions=dims, dtype=dtype, plate=plate),
+        "axes": letters_of(parts, dims[:-2], fans),
+        "fans": fans,
+    }
 
 
 def _notes(root: ET.Element) -> dict[str, tuple[str, dict[str, Any]]]:

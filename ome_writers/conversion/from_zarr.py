@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from attrs import evolve
 
-from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, letters_of, silent
+from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, jagged, letters_of, silent
 from ome_writers.datasets import read_dataset
 from ome_writers.datasets.facts import Facts, facts_from
 from ome_writers.datasets.words import Dataset, Image
@@ -29,6 +29,33 @@ def zarr_recording(path: Path) -> Recording:
     attributes = (read_node(path) or {}).get("attributes") or {}
     noted = attributes.get("ome_writers") or {}
     facts = facts_from(noted)
+    if facts is not None:
+        dataset, parts = _as_noted(dataset, parts, noted)
+    known = None if facts is None else jagged(facts, parts, "ome-zarr")
+    return Recording(
+        name=str(path),
+        parts=parts,
+        tell=_records(path, dataset, parts),
+        globals={key: value for key, value in attributes.items() if key not in _OURS and isinstance(value, dict)},
+        **(_even(path, dataset, parts, attributes, facts) if known is None else known),
+        **of_run(facts),
+    )
+
+
+def _as_noted(dataset: Dataset, parts: list[Frames], noted: Mapping[str, Any]) -> tuple[Dataset, list[Frames]]:
+    """Return images in the order in which our notes list their arrays."""
+    listed, here = noted.get("arrays"), [image.array for image in dataset.images]
+    if not isinstance(listed, list) or sorted(map(str, listed)) != sorted(here):
+        return dataset, parts
+    order = [here.index(str(path)) for path in listed]
+    return evolve(dataset, images=tuple(dataset.images[k] for k in order)), [parts[k] for k in order]
+
+
+def _even(
+    path: Path, dataset: Dataset, parts: list[Frames], attributes: Mapping[str, Any], facts: Facts | None
+) -> dict[str, Any]:
+    """Return what a recording says of images that are alike."""
+    noted = attributes.get("ome_writers") or {}
     places = [_place(path, image) for image in dataset.images]
     if facts is None:
         dims = _plain_dimensions(dataset, parts)
@@ -42,19 +69,13 @@ def zarr_recording(path: Path) -> Recording:
         for dim in dims
     )
     dims = with_channels(dims, _channels(dataset, noted, fans, dims, each), told=_told(noted))
-    settings = AcquisitionSettings(
-        dimensions=_with_chunks(dims, dataset.images[0]), dtype=parts[0].dtype, plate=_plate(attributes)
-    )
-    return Recording(
-        name=str(path),
-        settings=settings,
-        parts=parts,
-        axes=letters_of(parts, dims[:-2], fans),
-        fans=fans,
-        tell=_records(path, dataset, parts),
-        globals={key: value for key, value in attributes.items() if key not in _OURS and isinstance(value, dict)},
-        **of_run(facts),
-    )
+    return {
+        "settings": AcquisitionSettings(
+            dimensions=_with_chunks(dims, dataset.images[0]), dtype=parts[0].dtype, plate=_plate(attributes)
+        ),
+        "axes": letters_of(parts, dims[:-2], fans),
+        "fans": fans,
+    }
 
 
 def of_run(facts: Facts | None) -> dict[str, Any]:
@@ -62,9 +83,9 @@ def of_run(facts: Facts | None) -> dict[str, Any]:
     if facts is None:
         return {}
     if not facts.ended:
-        return {"fault": "the source was still being written, or its process was killed"}
+        return {"planned": facts.planned, "fault": "the source was still being written, or its process was killed"}
     fault = f"the source failed: {facts.error}" if facts.verdict == "failed" else facts.error
-    return {"cursor": facts.cursor, "missing": facts.missing, "fault": fault}
+    return {"cursor": facts.cursor, "missing": facts.missing, "planned": facts.planned, "fault": fault}
 
 
 def fans_of(facts: Facts) -> tuple[str, ...]:

@@ -6,15 +6,19 @@ Every kind of source makes one of these. Frames are read when they are asked for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
+from ome_writers.datasets.facts import Facts, plan_of
+from ome_writers.errors import SettingsError
+from ome_writers.layout import axis_dimensions
+from ome_writers.plan import Plan
 from ome_writers.records import Record
 from ome_writers.settings import AcquisitionSettings, Dimension
-from ome_writers.sources import COLOR, LETTERS, Frames, SourceError
+from ome_writers.sources import COLOR, LETTERS, Frames, SourceError, size_text
 
 Tell = Callable[[int, int], Record | None]
 """Returns what came with a frame, by the number of its image and its number in there."""
@@ -42,20 +46,20 @@ class Recording:
     """How many frames the run went through, in order of acquisition; `None`: all."""
     missing: NDArray[np.int64] = field(factory=lambda: np.empty(0, np.int64))
     """Numbers of the frames among them that did not come."""
+    planned: int | None = None
+    """How many frames were to come; `None`: nobody says, or without end."""
     fault: str | None = None
     """Why the source is not all that it should be."""
     globals: Mapping[str, Record] = field(factory=dict)
+    plan: Plan | None = None
+    """Where the images hold each frame, if that is not plain: if they are jagged, or of several cameras."""
 
     def frame(self, indices: Mapping[str, int]) -> tuple[NDArray[Any] | None, Record | None]:
         """Return a frame and what came with it, by its index in each dimension; `None` if it did not come."""
-        counts = {dim.name: dim.count or 1 for dim in self.settings.dimensions}
-        image = 0
-        for fan in self.fans:
-            image = image * counts[fan] + indices[fan]
-        part = self.parts[image] if image < len(self.parts) else None
+        image, along = self._place(indices)
+        part = self.parts[image] if 0 <= image < len(self.parts) else None
         if part is None:
             return None, None
-        along = {letter: indices[name] for name, letter in self.axes.items()}
         number = 0
         for letter, length in part.axes:
             index = along.pop(letter, 0)
@@ -67,6 +71,46 @@ class Recording:
             return None, None
         pixels = part.read(number)
         return pixels, None if pixels is None else self.tell(image, number)
+
+    def _place(self, indices: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+        """Return the number of the image that should hold a frame (-1: none), and the index along each axis there."""
+        if self.plan is not None:
+            found = self.plan.places.reading.places(indices)
+            image, index = found[0] if found else (-1, ())
+            return image, dict(zip(self.axes.values(), index, strict=False))
+        counts = {dim.name: dim.count or 1 for dim in self.settings.dimensions}
+        image = 0
+        for fan in self.fans:
+            image = image * counts[fan] + indices[fan]
+        return image, {letter: indices[name] for name, letter in self.axes.items()}
+
+
+def jagged(
+    facts: Facts, parts: Sequence[Frames | None], format_: Literal["ome-zarr", "ome-tiff"]
+) -> dict[str, Any] | None:
+    """Return what a recording says of a jagged acquisition, or of several cameras; `None` if this is none.
+
+    Raises
+    ------
+    SourceError
+        If the images are not those of its settings.
+    """
+    if facts.settings is None:
+        return None
+    try:
+        plan = plan_of(facts, format_)
+    except (SettingsError, ValueError) as error:
+        raise SourceError(f"what is noted of its frames contradicts itself: {error}") from error
+    arrays = plan.layout.arrays
+    for number, (part, spec) in enumerate(zip(parts, arrays, strict=False)):
+        if part is not None and part.kind != (spec.shape[-2:], spec.dtype):
+            wanted = f"{size_text([length or 0 for length in spec.shape[-2:]])} {spec.dtype}"
+            raise SourceError(f"{part.name}: image {number} is {part.summary}, by its notes {wanted}")
+    if len(parts) > len(arrays):
+        raise SourceError(f"has {len(parts)} images, by its notes {len(arrays)}")
+    dims = axis_dimensions(plan.settings)
+    axes = letters_of(parts, [dims[name] for name in arrays[0].dimension_names[:-2]])
+    return {"settings": facts.settings, "plan": plan, "axes": axes}
 
 
 _RANK: Final = {letter: rank for rank, letter in enumerate("ptcz")}

@@ -13,15 +13,16 @@ from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.serial import settings_from
 from ome_writers.settings import AcquisitionSettings, Dimension
 
-_JSON = ("dimensions", "axes", "plate", "told")
+_JSON = ("dimensions", "axes", "plate", "told", "held", "settings")
 _ORDER = ("unit", "scale", "translation", "snake", "tours", "tours_within")
 
 
@@ -40,6 +41,8 @@ class Facts:
     """In order of acquisition. Positions are numbered only: what is known of them, each image says."""
     axes: tuple[str, ...]
     """Those of the arrays, in storage order."""
+    settings: AcquisitionSettings | None = None
+    """What says of a jagged acquisition, or of several cameras, which frames there are; without a path."""
 
     @property
     def cursor(self) -> int:
@@ -73,6 +76,7 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
             error=noted.get("error"),
             dimensions=tuple(map(_dimension, noted["dimensions"])),
             axes=tuple(map(str, noted["axes"])),
+            settings=settings_from(noted["settings"]) if "settings" in noted else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError):
         return None
@@ -93,6 +97,10 @@ def plan_of(facts: Facts, format_: Literal["ome-zarr", "ome-tiff"]) -> Plan:
     SettingsError
         If there is no such plan.
     """
+    if facts.settings is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as below
+            return compile(evolve(facts.settings, root_path="a", format=format_))
     names = [dim.name for dim in facts.dimensions]
     # The loops that are no axes choose arrays; where they stand in this order means nothing.
     order = tuple(name for name in names if name not in facts.axes) + facts.axes

@@ -37,12 +37,10 @@ def check_run(
             check.fault("", "what is noted of the run cannot be understood")
             return {}
         _check_verdict(facts, check)
-        try:
-            plan = plan_of(facts, format_)
-            shapes, masks = plan.shapes(facts.cursor), came(facts, plan)
-        except (SettingsError, IndexError, ValueError) as error:
-            check.fault("", f"what is noted of the run contradicts itself: {error}")
+        told = _told(facts, format_, check)
+        if told is None:
             return {}
+        shapes, masks = told
         if len(shapes) != len(arrays):
             check.fault("", f"notes say that there are {len(shapes)} arrays; there are {len(arrays)}")
             return {}
@@ -56,6 +54,21 @@ def check_run(
                     f"has {list(shape[:-2])} frames along its axes, but by what came there are {list(planned[:-2])}",
                 )
         return {name: mask for (name, _), mask in zip(arrays, masks, strict=True)}
+
+
+def _told(
+    facts: Facts, format_: Literal["ome-zarr", "ome-tiff"], check: Findings
+) -> tuple[tuple[Shape, ...], list[NDArray[np.bool_]]] | None:
+    """Return the shapes that the arrays have by what came, and which frames of each came; `None` if nobody can say."""
+    try:
+        plan = plan_of(facts, format_)
+        if facts.planned is not None and plan.frames is not None and facts.planned < plan.frames:
+            check.not_run("a part of a plan was written, and which one is not noted: what came cannot be told")
+            return None
+        return plan.shapes(facts.cursor), came(facts, plan)
+    except (SettingsError, IndexError, ValueError) as error:
+        check.fault("", f"what is noted of the run contradicts itself: {error}")
+        return None
 
 
 def _check_verdict(facts: Facts, check: Findings) -> None:

@@ -36,7 +36,8 @@ def run_arrays(root: ET.Element, noted: Mapping[str, Any]) -> list[tuple[str, tu
     """Return name and shape of each image that the run planned; `None` for those that it did not reach."""
     try:
         axes, dims = noted["axes"], {dim["name"]: dim for dim in noted["dimensions"]}
-        count = prod(dim["count"] or 1 for name, dim in dims.items() if name not in axes)
+        alike = prod(dim["count"] or 1 for name, dim in dims.items() if name not in axes)
+        count = len(noted["held"]) if "held" in noted else alike
         roles = [{"time": "T", "space": "Z"}.get(dims[name]["type"], "C") for name in axes[:-2]]
     except (KeyError, TypeError):
         return []
