@@ -341,7 +341,9 @@ class _Cutter:
 def _span(segment: Segment, axis: int) -> tuple[int, int]:
     """Return the least and the largest index of a segment with an end along an axis."""
     index = segment.rows["index"][:, axis]
-    return int(index.min()), int(index.max()) + sum(loop.index[axis] * ((loop.repeats or 1) - 1) for loop in segment.loops)
+    return int(index.min()), int(index.max()) + sum(
+        loop.index[axis] * ((loop.repeats or 1) - 1) for loop in segment.loops
+    )
 
 
 def _ravel(index: NDArray[np.int64], shape: NDArray[np.int64]) -> NDArray[np.int64]:

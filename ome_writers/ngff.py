@@ -11,7 +11,7 @@ in the root group, for the whole dataset
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
     of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
     (nm) and fluorophores. And, for
-    those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube.described`), and the paths of
+    those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube_facts.described`), and the paths of
     the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from ome_writers import ngff_models as ngff
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_axes, stage_of
-from ome_writers.cube import described
+from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.images import (
     Image,

@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_of
-from ome_writers.cube import described
+from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
 from ome_writers.images import Hue, Image, axes_of, hues, images_of, listed, ranges, rows_at, shapes_of, title_of
@@ -47,7 +47,7 @@ RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
 (absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were),
 `missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
-`cube.described`); in OME-TIFF also the names of a `plate`, and `told`: for each value that came with frames and that a
+`cube_facts.described`); in OME-TIFF also the names of a `plate`, and `told`: for each value that came with frames and that a
 `Plane` may say of planned ones too, the ranges of those frames."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
