@@ -10,9 +10,9 @@ What NGFF has no words for stands beside it, under `ome_writers`:
 in the root group, for the whole dataset
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
     of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
-    (nm) and fluorophores. And, for
-    those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube_facts.described`), and the paths of
-    the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
+    (nm) and fluorophores. And, for those who want to see it in order of acquisition, `dimensions` and `axes` (see
+    `cube_facts.described`), and the paths of the `arrays`: the dimensions that are no axes count them, that of the
+    positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position, with the `camera` if there are several; `coordinates`, where they are not those

@@ -24,7 +24,7 @@ from ome_writers.testing.raggedness import jagged
 
 ENDLESS = 40
 """Frames that come to a plan without end."""
-FEW = limits(max_examples=max(limits.default.max_examples // 4 if limits.default else 0, 10))
+FEW = limits(max_examples=max(limits().max_examples // 4, 10))
 WRITERS = [
     *[("ome-zarr", name) for name in ("direct", "tensorstore", "zarr-python")],
     *[("ome-tiff", name) for name in ("direct", "tifffile")],
