@@ -9,7 +9,7 @@ from ome_writers.deprecated import PositionDimension
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.items import Channel, Position
+from ome_writers.items import Camera, Channel, Position
 from ome_writers.layout import ArraySpec, Codec, Layout
 from ome_writers.location import Location
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
@@ -43,6 +43,7 @@ __all__ = [
     "ArraySpec",
     "Assembly",
     "Block",
+    "Camera",
     "Capabilities",
     "Channel",
     "Check",

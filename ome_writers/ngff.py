@@ -154,8 +154,11 @@ def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, reco
 def _own_facts(image: Image, axes: Sequence[Axis], held: Sequence[Sequence[Sequence[int]]] | None) -> Record:
     """Return what is said of an image only where an acquisition is jagged, or has several cameras."""
     facts: Record = {}
-    if image.axes != tuple(axes) and (own := _coordinates(image.axes)):
-        facts["coordinates"] = own
+    if image.axes != tuple(axes):
+        # Also what scale and translation say, where else it would be as in the whole.
+        whole = {axis.name: list(axis.coords) for axis in image.axes if axis.coords and axis.name in _coordinates(axes)}
+        if own := whole | _coordinates(image.axes):
+            facts["coordinates"] = own
     if image.camera is not None:
         told = {"name": image.camera.name, "model": image.camera.model, "serial_number": image.camera.serial_number}
         facts["camera"] = {name: value for name, value in told.items() if value is not None}

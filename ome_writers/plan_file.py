@@ -243,8 +243,9 @@ def _check_range(names: tuple[str, str], segment: Segment, layout: Layout) -> No
 
 
 def _check_positions(names: tuple[str, str], segment: Segment, layout: Layout) -> None:
-    """Refuse a segment whose positions are not those of its arrays, that leaves an array smaller than the largest, or
-    that comes back to an array in another round.
+    """Refuse a segment whose positions are not those of its arrays, or that comes back to an array in another round.
+
+    Or that leaves an array that is smaller than the largest.
     """
     pairs, which = np.unique(segment.rows[["array", "position"]], return_inverse=True)
     array, position = pairs["array"].astype(np.int64), pairs["position"].astype(np.int64)

@@ -214,7 +214,7 @@ def frames_faults(index: tuple[Any, ...], loops: Any) -> Iterator[Problem]:
     """Yield what is wrong with frames that are given as mappings of dimensions to indices or names."""
     known = {dim.name: dim for _, dim in readable(loops, "name", "count", "coords")}
     for number, item in enumerate(index):
-        for name, value in item.items():
+        for name, value in item.items() if isinstance(item, Mapping) else ():  # it says itself that it is none
             where = ("frames", "index", number, str(name))
             if name not in known:
                 listing = ", ".join(map(repr, known)) or "there is none"

@@ -124,7 +124,7 @@ def test_ome_zarr_has_exactly_the_planned_planes_at_their_true_places(settings: 
         steps = multiscale["datasets"][0]["coordinateTransformations"]
         scale = steps[0]["scale"]
         moved = steps[1]["translation"] if len(steps) > 1 else [0.0] * len(scale)
-        stage = {"z": settings.positions[spec.position].z_coord or 0}
+        stage = settings.positions[spec.position].z_coord or 0
         for axis, name in enumerate(names):
             dim = next(dim for dim in settings.dimensions if dim.name == name)
             where = places(settings, spec.position, name) if dim.type in ("space", "time") else None
@@ -134,5 +134,5 @@ def test_ome_zarr_has_exactly_the_planned_planes_at_their_true_places(settings: 
             for row in mine:
                 k = int(row["index"][axis])
                 found = uneven[k] if uneven else scale[axis] * k + moved[axis]
-                extra = stage.get(name, 0) if dim.type == "space" and not uneven else 0
+                extra = stage if dim.type == "space" and not uneven else 0
                 assert found == pytest.approx(where[loops[int(row["frame"])][name]] + extra, abs=1e-6, rel=1e-6)

@@ -14,6 +14,7 @@ NAMES = [
     "ArraySpec",
     "Assembly",
     "Block",
+    "Camera",
     "Capabilities",
     "Channel",
     "Check",
