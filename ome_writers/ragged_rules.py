@@ -184,8 +184,8 @@ def _frames(settings: Any) -> Iterator[Problem]:
     if frames is None or not dimensions:
         return
     index, loops = frames.index, dimensions[:-2]
-    if isinstance(index, tuple):  # mappings that could not be turned into indices say why
-        yield from frames_faults(index, loops)
+    if isinstance(index, tuple):  # mappings that could not be turned into indices say why, or a loop does
+        yield from () if any(isinstance(dim, Draft) for dim in loops) else frames_faults(index, loops)
         return
     if index.shape[1] != len(loops):
         names = ", ".join(dim.name for dim in loops) or "there is none"

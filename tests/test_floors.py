@@ -36,6 +36,7 @@ FLOORS = (
             "sieve",
             "holdings",
             "layout",
+            "tabulation",
             "reading",
             "selection",
             "growth",

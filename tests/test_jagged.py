@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 import ome_writers as ow
-from ome_writers import holdings, sieve
+from ome_writers import holdings, images, layout, sieve
 from ome_writers.omission import Frames, Omit
+from ome_writers.order import Segment
+from ome_writers.plan_file import plan_from_npz, plan_to_npz
 from ome_writers.testing.jagged import planned
 
 YX = [ow.Dimension(name="y", count=4), ow.Dimension(name="x", count=4)]
@@ -266,3 +269,58 @@ def test_a_reader_of_what_is_planned_needs_no_acquisition_to_be_jagged() -> None
     assert sieve.planned(settings)[0].digits[0].tolist() == [1]
     mask = np.array([[True, True], [True, False]])
     assert [[axis.tolist() for axis in box] for box in holdings.boxes(mask)] == [[[0], [0, 1]], [[1], [0]]]
+
+
+def test_an_axis_that_is_thinned_unevenly_keeps_its_gaps_unless_it_is_split() -> None:
+    rule = Omit(where={"c": "GFP", "z": 1})
+    both = {holes: ow.compile(acquisition(C, Z, omit=[rule, {"z": 3}], holes=holes)) for holes in ("compact", "split")}
+    assert [spec.shape[:2] for spec in both["compact"].layout.arrays] == [(3, 5)]
+    shapes = {spec.shape[:2]: spec for spec in both["split"].layout.arrays}
+    assert sorted(shapes) == [(1, 3), (2, 4)]
+    (depth,) = [axis for axis in images.axes_of(both["split"], shapes[1, 3]) if axis.name == "z"]
+    assert [depth.place(k) for k in range(3)] == [0, 1, 2]
+    (depth,) = [axis for axis in images.axes_of(both["split"], shapes[2, 4]) if axis.name == "z"]
+    assert depth.coords == (0, 0.5, 1, 2)
+
+
+def test_rounds_that_go_to_arrays_in_no_even_steps_are_written_out() -> None:
+    fields = positions(*({"name": name} for name in "abc"))
+    settings = acquisition(fields, C, Z, omit={"p": "a", "c": 0, "z": 0}, holes="split")
+    plan = ow.compile(settings)
+    assert [spec.position for spec in plan.layout.arrays] == [0, 0, 1, 2]
+    roles = layout.roles_of(settings)
+    found = layout.holdings_of(settings, roles, sieve.planned(settings))
+    finder = holdings.Finder(settings.dimensions[:-2], roles.fans, roles.axes, roles.weights, found)
+    part = sieve.Part(np.array([[0, 1, 0]]), 3, 1)
+    rows = np.concatenate([segment.rows for segment in holdings.tabled(settings, [part], finder)])
+    assert [plan.layout.arrays[array].position for array in rows["array"]] == [0, 1, 2]
+
+
+def test_channels_need_an_axis_for_cameras_to_be_folded_into() -> None:
+    endless = ow.Dimension(name="w", type="other")
+    cameras = ow.Dimension(name="cam", type="camera", count=2, fold=True)
+    with pytest.raises(ow.SettingsError, match="no axis of channels"):
+        ow.compile(acquisition(endless, cameras, C))
+
+
+def test_a_plan_file_that_leaves_a_small_array_is_refused() -> None:
+    plan = ow.compile(acquisition(positions({"name": "a"}, {"name": "b", "counts": {"z": 2}}), Z))
+    assert plan_from_npz(plan_to_npz(plan)).table["index"].tolist() == plan.table["index"].tolist()
+    rows = plan.table.copy()
+    rows["index"][-1] = 4
+    with pytest.raises(ow.PlanError, match=r"rows_0.npy.index: leaves array 1, whose shape is \(2, 4, 4\)"):
+        plan_from_npz(plan_to_npz(evolve(plan, segments=(Segment(rows),))))
+
+
+def test_a_faulty_dimension_is_the_only_problem_of_frames_that_name_it() -> None:
+    with pytest.raises(ow.SettingsError) as error:
+        ow.AcquisitionSettings(dimensions=[{"name": "t", "count": -1}, *YX], frames=[{"t": 0}])
+    assert [one[0] for one in said(error)] == ["dimensions.0.count"]
+
+
+def test_what_is_thinned_in_chunks_opens_and_closes_whole_ones() -> None:
+    dims = [ow.Dimension(name="t", chunk_size=2), ow.Dimension(name="p", count=2, snake=True)]
+    plan = ow.compile(acquisition(*dims, omit={"t": 0}))
+    steps = ow.assemble(plan, "chunk").rows(0, 8)
+    assert plan.rows(0, 8)["index"][:, 0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert steps["flags"].tolist()[:6] == [15, 15, 5, 5, 2, 2]
