@@ -11,18 +11,18 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
-from math import lcm, prod
+from math import gcd, lcm, prod
 from typing import Final
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.layout import Unit, block_shape
-from ome_writers.order import Loop, Rows, Segment, cut, expand
+from ome_writers.order import Loop, Rows, Segment, cut, expand, moved
 from ome_writers.plan import Plan
 
 OPENS: Final = 1
@@ -130,7 +130,7 @@ def assemble(plan: Plan, unit: Unit) -> Assembly:
     before, main, after = plan.segments[:longest], plan.segments[longest], plan.segments[longest + 1 :]
     parts = [
         Stretch(cutter.columns(_all_rows(part)), 1) if isinstance(part, list) else part
-        for part in _merged([*before, *cutter.stretches(main), *after])
+        for part in _merged([*before, *cutter.stretches(main, before, after), *after])
     ]
     return Assembly(plan, unit, tuple(parts), cutter.buffer_bytes())
 
@@ -186,19 +186,27 @@ class _Cutter:
 
     # ── the cycle ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def stretches(self, segment: Segment) -> list[Segment | Stretch]:
-        """Return a segment as columns that repeat, and before and after them rows in cycles that are not whole."""
+    def stretches(
+        self, segment: Segment, before: Sequence[Segment] = (), after: Sequence[Segment] = ()
+    ) -> list[Segment | Stretch]:
+        """Return a segment as columns that repeat, and before and after them rows in cycles that are not whole.
+
+        What repeats shares no block with the segments before and after it.
+        """
         if not segment.loops:
             return [segment]
         outer, inner = segment.loops[0], Segment(segment.rows, segment.loops[1:])
         each = inner.frames or 0
-        aligned = self._alignment(outer, segment.rows)
+        aligned = self._alignment(outer, segment.rows, before)
         if aligned is None:
-            return [segment]
+            head, turned, tail = self._turned(outer, inner)
+            if turned is None:
+                return [segment]
+            return [*head, *self.stretches(turned, [*before, *head], [*tail, *after]), *tail]
         begin, rounds = aligned
-        if rounds == 1:
+        if (begin, rounds) == (0, 1) and not after:
             return [self._every_round(inner, outer.repeats)]
-        cycles = None if outer.repeats is None else (outer.repeats - begin) // rounds
+        cycles = self._cycles(segment, begin, rounds, after)
         if cycles is not None and cycles < 2:  # noqa: PLR2004 - a single cycle repeats nothing
             return [segment]
         start = begin * each
@@ -206,6 +214,45 @@ class _Cutter:
         end = None if cycles is None else start + cycles * rounds * each
         tail = [] if end is None else cut(segment, end, segment.frames)
         return [*cut(segment, 0, start), Stretch(self.columns(cycle), cycles), *tail]
+
+    def _cycles(self, segment: Segment, begin: int, rounds: int, after: Sequence[Segment]) -> int | None:
+        """Return how often a segment goes through whole blocks before those begin that come after it."""
+        outer = segment.loops[0]
+        if outer.repeats is None:
+            return None
+        cycles = (outer.repeats - begin) // rounds
+        if after and any(outer.index):
+            axis, block = self._axis(outer)
+            step = outer.index[axis] * rounds
+            first = min(_span(other, axis)[0] for other in after) // block * block
+            high = _span(Segment(segment.rows, segment.loops[1:]), axis)[1] + (begin - rounds) * outer.index[axis]
+            cycles = min(cycles, (first - 1 - high) // step)  # the last one ends before `first`
+        return cycles
+
+    def _turned(self, outer: Loop, inner: Segment) -> tuple[list[Segment], Segment | None, list[Segment]]:
+        """Return the first rows of a loop, the loop begun behind them, at the edge of a block, and its last rows.
+
+        Rounds `1 2 | 3 4 | 5 6` of the blocks `0 1`, `2 3`, … are `1`, then `2 3 | 4 5`, then `6`. There is no loop if
+        that changes nothing.
+        """
+        axis, block = self._axis(outer)
+        rows, segment = _all_rows([inner]), Segment(inner.rows, (outer, *inner.loops))
+        index, grid = rows["index"][:, axis], gcd(outer.index[axis], block)
+        first = int(np.argmax(index >= (int(index[0]) // grid + 1) * grid))
+        if not first or (outer.repeats or 2) < 2:  # noqa: PLR2004 - what comes once has no other round to begin with
+            return [], None, []
+        again = moved([Segment(rows[:first])], outer, 1)
+        turned = Segment(
+            np.concatenate([rows[first:], again[0].rows]),
+            (evolve(outer, repeats=None if outer.repeats is None else outer.repeats - 1),),
+        )
+        tail = [] if outer.repeats is None else moved([Segment(rows[first:])], outer, outer.repeats - 1)
+        return cut(segment, 0, first), turned, tail
+
+    def _axis(self, loop: Loop) -> tuple[int, int]:
+        """Return the axis along which a loop moves, and how long blocks are there: as long in all arrays."""
+        axis = next(axis for axis, step in enumerate(loop.index) if step)
+        return axis, int(self.blocks[0, axis])
 
     def _every_round(self, inner: Segment, repeats: int | None) -> Stretch:
         """Return the columns of a loop each round of which opens and closes its own blocks."""
@@ -219,25 +266,28 @@ class _Cutter:
         ]
         return Stretch(np.concatenate(written), repeats)
 
-    def _alignment(self, loop: Loop, rows: Rows) -> tuple[int, int] | None:
+    def _alignment(self, loop: Loop, rows: Rows, before: Sequence[Segment] = ()) -> tuple[int, int] | None:
         """Return the first round of a loop that shares no block with the one before, and after how many the next is.
 
-        `None` if all rounds share blocks with their neighbours.
+        Nor does it with the segments `before`. `None` if all rounds share blocks with their neighbours.
         """
         if loop.array or not any(loop.index):
             return 0, 1
-        axis = next(axis for axis, step in enumerate(loop.index) if step)
+        axis, block = self._axis(loop)
         step = loop.index[axis]
         reached = [
-            (int(self.blocks[array, axis]), int(index.min()), int(index.max()))
+            (int(index.min()), int(index.max()))
             for array in np.unique(rows["array"])
             for index in [rows["index"][rows["array"] == array, axis]]
         ]
-        rounds = lcm(*(lcm(step, block) // step for block, _, _ in reached))
+        rounds = lcm(step, block) // step
+        behind = max((_span(other, axis)[1] for other in before), default=-1) // block
+        # So many rounds begin in blocks that are behind already.
+        past = max(0, -((min(low for low, _ in reached) - (behind + 1) * block) // step))
         apart = (
             k
-            for k in range(rounds)
-            if all((high + (k - 1) * step) // block < (low + k * step) // block for block, low, high in reached)
+            for k in range(past, past + rounds)
+            if all((high + (k - 1) * step) // block < (low + k * step) // block for low, high in reached)
         )
         begin = next(apart, None)
         return None if begin is None else (begin, rounds)
@@ -286,6 +336,14 @@ class _Cutter:
             self.sizes += [0] * (number + 1 - len(self.sizes))
             self.sizes[number] = max(self.sizes[number], int(size[block]))
         return buffers
+
+
+def _span(segment: Segment, axis: int) -> tuple[int, int]:
+    """Return the least and the largest index of a segment with an end along an axis."""
+    index = segment.rows["index"][:, axis]
+    return int(index.min()), int(index.max()) + sum(
+        loop.index[axis] * ((loop.repeats or 1) - 1) for loop in segment.loops
+    )
 
 
 def _ravel(index: NDArray[np.int64], shape: NDArray[np.int64]) -> NDArray[np.int64]:

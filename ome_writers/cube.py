@@ -11,13 +11,12 @@ such as `cube[3, :, -1]` becomes reads of stored arrays in three steps:
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from ome_writers.images import frame_counts
@@ -25,7 +24,6 @@ from ome_writers.layout import ArraySpec, roles_of
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.reading import Reading
-from ome_writers.records import JSON, Record
 from ome_writers.settings import Dimension
 
 Rectangle = tuple[slice, ...]
@@ -108,136 +106,6 @@ def _of_camera(
     return arrays, tuple(dim for dim in plan.settings.dimensions if dim is not cameras), ((cameras.name, index),)
 
 
-def described(plan: Plan) -> Record:
-    """Return what documents keep of the cube, so that it can be had back from a dataset.
-
-    That is `dimensions` in order of acquisition, the last two those of a frame, each with its `name`, `type`, planned
-    `count` (`None` without end) and, if its elements have names or places, `coords`; what else is said of it that
-    images cannot say exactly (`unit`, `scale`, `translation`, `snake`, `tours`); and the names of the `axes` of the
-    arrays, in storage order.
-
-    If arrays do not hold all there is along their axes, or differ in their frames: what each of them `held`, its
-    index in the `loops` that are no axes, and the `elements` of each axis where these are not simply all; and the
-    `weights` of the loops that are (part of) an axis: its name, and how far one element is from the next.
-
-    And if frames are left out, or listed, or come from several cameras, the `settings` that say so: no table can be
-    had back from the dimensions alone.
-    """
-    from ome_writers.serial import essentials  # which most acquisitions do without
-
-    dimensions: list[JSON] = []
-    for dim, labels in zip(plan.settings.dimensions, cube_of(plan).labels, strict=True):
-        facts: Record = {"name": dim.name, "type": dim.type, "count": dim.count}
-        for name in ("unit", "scale", "translation", "snake", "tours", "tours_within"):
-            if (value := getattr(dim, name)) is not None and value is not False:
-                facts[name] = list(value) if isinstance(value, tuple) else value
-        dimensions.append(facts if labels is None else facts | {"coords": list(labels)})
-    told: Record = {"dimensions": dimensions, "axes": list(plan.layout.arrays[0].dimension_names)}
-    if plan.settings.is_ragged or plan.settings.camera_dimension is not None:
-        told["settings"] = essentials(plan.settings)
-    reading = plan.places.reading
-    if reading.is_regular and not cube_of(plan).is_uneven:
-        return told
-    held: list[JSON] = []
-    for number, spec in enumerate(plan.layout.arrays):
-        loops: dict[str, JSON] = {name: indices[number] for name, indices in reading.fans.items()}
-        held.append({"loops": loops, "elements": {name: list(elements) for name, elements in spec.elements}})
-    weights: JSON = {loop: [axis, weight] for loop, (axis, weight) in roles_of(plan.settings).weights.items()}
-    return told | {"held": held, "weights": weights}
-
-
-def cube_from(
-    facts: Mapping[str, Any],
-    shapes: Sequence[Sequence[int]],
-    dtypes: Sequence[str],
-    camera: str | int | None = None,
-) -> Cube:
-    """Return the cube of a dataset, or of one of its cameras.
-
-    It is made from what `described` said of it, and the shapes and dtypes of its arrays.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit each other.
-    """
-    try:
-        dims = list(facts["dimensions"])
-        names = tuple(str(dim["name"]) for dim in dims)
-        axes = tuple(names.index(str(name)) for name in facts["axes"])
-        counts = [dim["count"] for dim in dims]
-        labels = tuple(tuple(dim["coords"]) if "coords" in dim else None for dim in dims)
-        types = [dim["type"] for dim in dims]
-        reading = _reading_from(facts, shapes) if "held" in facts else None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"what the documents say of the dimensions cannot be understood: {error!r}") from None
-    for axis, dim in enumerate(axes):
-        if reading is None or axis >= len(axes) - 2:
-            counts[dim] = max(shape[axis] for shape in shapes)
-    if reading is not None:  # a run that stopped has come as far as its arrays have
-        came = [reading.reached(array, shape[:-2]) for array, shape in enumerate(shapes)]
-        counts[:-2] = [max((found.get(name, 0) for found in came), default=0) for name in names[:-2]]
-    kinds = {(*shape[-2:], dtype) for shape, dtype in zip(shapes, dtypes, strict=True)}
-    cube = Cube(names, tuple(counts), labels, axes, (), dtypes[0], 0, reading, is_uneven=len(kinds) > 1)
-    if reading is None:
-        fans = [dim for dim in range(len(names)) if dim not in axes]
-        fans.sort(key=lambda dim: (types[dim] != "position", types[dim] != "camera"))
-        if prod(counts[dim] for dim in fans) != len(shapes):
-            raise ValueError(
-                f"the documents say {counts} of the dimensions {names}, but there are {len(shapes)} arrays"
-            )
-        cube = evolve(cube, fans=tuple(fans))
-    return cube if camera is None else _one_camera(cube, types, camera, shapes, dtypes)
-
-
-def _reading_from(facts: Mapping[str, Any], shapes: Sequence[Sequence[int]]) -> Reading:
-    held, names = list(facts["held"]), [str(name) for name in facts["axes"]][:-2]
-    loops = {str(dim["name"]): dim["count"] for dim in facts["dimensions"][:-2]}
-    weights = {str(loop): (str(axis), int(weight)) for loop, (axis, weight) in facts["weights"].items()}
-    if len(held) != len(shapes):
-        raise ValueError(f"{len(held)} arrays are described, but there are {len(shapes)}")
-    made = {}
-    for name in names:
-        shared = [loops[loop] for loop, (axis, _) in weights.items() if axis == name]
-        made[name] = None if None in shared else prod(shared)
-    elements = [{str(name): [int(k) for k in some] for name, some in one["elements"].items()} for one in held]
-    fans = {loop: [int(one["loops"][loop]) for one in held] for loop in loops if loop not in weights}
-    return Reading(loops, made, weights, fans, elements)
-
-
-def _one_camera(
-    cube: Cube, types: Sequence[str], camera: str | int, shapes: Sequence[Sequence[int]], dtypes: Sequence[str]
-) -> Cube:
-    dim = types.index("camera") if "camera" in types else None
-    names = list((cube.labels[dim] if dim is not None else None) or ())
-    index = names.index(camera) if camera in names else camera
-    if dim is None or not isinstance(index, int) or not 0 <= index < (cube.counts[dim] or 0):
-        raise ValueError(f"there is no camera {camera!r}; there are {names or 'none to choose from'}")
-    name = cube.dims[dim]
-    reading = cube.reading
-    if reading is None:
-        loops = dict(zip(cube.dims[:-2], cube.counts[:-2], strict=True))
-        kept = {cube.dims[axis]: cube.counts[axis] for axis in cube.axes[:-2]}
-        fans = dict(zip((cube.dims[k] for k in cube.fans), _digits(cube, np.arange(len(shapes))), strict=True))
-        reading = Reading(
-            loops, kept, {one: (one, 1) for one in kept}, {k: v.tolist() for k, v in fans.items()}, [{}] * len(shapes)
-        )
-    array = list(reading.fans[name]).index(index)
-    left = [k for k in range(len(cube.dims)) if k != dim]
-    return evolve(
-        cube,
-        dims=tuple(cube.dims[k] for k in left),
-        counts=(*(cube.counts[k] for k in left[:-2]), *shapes[array][-2:]),
-        labels=tuple(cube.labels[k] for k in left),
-        axes=tuple(left.index(k) for k in cube.axes),
-        fans=(),
-        dtype=dtypes[array],
-        reading=reading,
-        at=((name, index),),
-        is_uneven=False,
-    )
-
-
 def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
     """Return how far each dimension has come after `cursor` places: 1 + the largest index.
 
@@ -256,7 +124,7 @@ def reached(plan: Plan, cube: Cube, cursor: int) -> tuple[int, ...]:
         found[dim] = int(extent[:, axis].max())
     if cube.fans:
         came = extent.any(axis=1) if extent.shape[1] else frame_counts(plan, cursor) > 0
-        for dim, index in zip(cube.fans, _digits(cube, np.flatnonzero(came)), strict=True):
+        for dim, index in zip(cube.fans, digits_of(cube, np.flatnonzero(came)), strict=True):
             found[dim] = int(index.max(initial=-1)) + 1
     return tuple(found)
 
@@ -270,12 +138,12 @@ def loop_indices(cube: Cube, rows: Rows) -> NDArray[np.int64]:
         return found
     for axis, dim in enumerate(cube.axes[:-2]):
         found[:, dim] = rows["index"][:, axis]
-    for dim, index in zip(cube.fans, _digits(cube, rows["array"]), strict=True):
+    for dim, index in zip(cube.fans, digits_of(cube, rows["array"]), strict=True):
         found[:, dim] = index
     return found
 
 
-def _digits(cube: Cube, arrays: NDArray[Any]) -> tuple[NDArray[np.int64], ...]:
+def digits_of(cube: Cube, arrays: NDArray[Any]) -> tuple[NDArray[np.int64], ...]:
     """Return the index of each array in the loops that fan out, which count it as digits."""
     return np.unravel_index(arrays, [cube.counts[dim] or 1 for dim in cube.fans]) if cube.fans else ()
 

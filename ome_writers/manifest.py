@@ -7,7 +7,7 @@ mostly that is the first axis of the array as well.
 `manifest.json` is one JSON object
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing` (frame numbers as ranges,
     first and last), `error`; `dtype`, and of each array `dtypes` if they differ; `dimensions` and `axes` (see
-    `cube.described`); `files`, one for each array, in the order of the positions, with their shapes in
+    `cube_facts.described`); `files`, one for each array, in the order of the positions, with their shapes in
     `position_shapes`, and `file_axes`, the numbers of the axes as they follow in the files; `settings`, as
     `serial.dumps` writes them; `global_metadata`; and `frame_metadata`, a list of what came with frames, each with its
     `frame`, its `array` and its `storage_index` (`_frame` and so on, if what came has such a key itself).
@@ -27,7 +27,7 @@ import numpy as np
 
 from ome_writers import serial
 from ome_writers._version import __version__
-from ome_writers.cube import described
+from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome
 from ome_writers.images import ranges, rows_at, shapes_of
 from ome_writers.plan import Plan

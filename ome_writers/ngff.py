@@ -10,9 +10,9 @@ What NGFF has no words for stands beside it, under `ome_writers`:
 in the root group, for the whole dataset
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
     of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
-    (nm) and fluorophores. And, for
-    those who want to see it in order of acquisition, `dimensions` and `axes` (see `cube.described`), and the paths of
-    the `arrays`: the dimensions that are no axes count them, that of the positions slowest.
+    (nm) and fluorophores. And, for those who want to see it in order of acquisition, `dimensions` and `axes` (see
+    `cube_facts.described`), and the paths of the `arrays`: the dimensions that are no axes count them, that of the
+    positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position, with the `camera` if there are several; `coordinates`, where they are not those
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from ome_writers import ngff_models as ngff
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_axes, stage_of
-from ome_writers.cube import described
+from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp
 from ome_writers.images import (
     Image,
@@ -154,8 +154,11 @@ def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, reco
 def _own_facts(image: Image, axes: Sequence[Axis], held: Sequence[Sequence[Sequence[int]]] | None) -> Record:
     """Return what is said of an image only where an acquisition is jagged, or has several cameras."""
     facts: Record = {}
-    if image.axes != tuple(axes) and (own := _coordinates(image.axes)):
-        facts["coordinates"] = own
+    if image.axes != tuple(axes):
+        # Also what scale and translation say, where else it would be as in the whole.
+        whole = {axis.name: list(axis.coords) for axis in image.axes if axis.coords and axis.name in _coordinates(axes)}
+        if own := whole | _coordinates(image.axes):
+            facts["coordinates"] = own
     if image.camera is not None:
         told = {"name": image.camera.name, "model": image.camera.model, "serial_number": image.camera.serial_number}
         facts["camera"] = {name: value for name, value in told.items() if value is not None}

@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_of
-from ome_writers.cube import described
+from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
 from ome_writers.images import Hue, Image, axes_of, hues, images_of, listed, ranges, rows_at, shapes_of, title_of
@@ -38,6 +38,7 @@ from ome_writers.omexml_planes import (
     surroundings,
     symbol,
     tiff_data,
+    with_planned,
 )
 from ome_writers.omexml_plates import plate_of
 from ome_writers.plan import Plan
@@ -47,8 +48,8 @@ RUN_NAMESPACE: Final = "ome-writers/run"
 """Namespace of the annotation that says how the run went: `version`, `verdict`, `frames` (that came), `planned`
 (absent without end; instead, once it has ended, `reached`: how many rounds of its first dimension there were),
 `missing` (numbers of frames, `3-5 9`) and `error`; as JSON, `dimensions` in order of acquisition and `axes` (see
-`cube.described`); in OME-TIFF also the names of a `plate`, and `told`: for each value that came with frames and that a
-`Plane` may say of planned ones too, the ranges of those frames."""
+`cube_facts.described`); in OME-TIFF also the names of a `plate`, and `told`: for each value that came with frames and
+that a `Plane` may say of planned ones too, the ranges of those frames."""
 POSITION_NAMESPACE: Final = "ome-writers/position"
 """Namespace of the annotations with `grid_row`, `grid_column`, `plate_row`, `plate_column` and further loops of an
 image."""
@@ -221,8 +222,9 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
     shapes, axes = shapes_of(plan, outcome), axes_of(plan)
     images = images_of(plan, shapes)
     pages, blank = [NO_PAGES] * len(images), dict[str, int]()
+    told = evolve(outcome, records=with_planned(plan, outcome))
     if in_tiff or (plan.frames or outcome.cursor) <= MOST_PLANES:
-        pages, blank = pages_of(plan, outcome, shapes, axes)
+        pages, blank = pages_of(plan, told, shapes, axes)
     if in_tiff:
         # In a file of others, an image that was not reached has no page, and is left out.
         images = tuple(image for image in images if pages[image.array].any)
@@ -236,7 +238,7 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
             left.setdefault(spec.path, []).append(shape)
     return _Content(
         plan=plan,
-        outcome=outcome,
+        outcome=told,
         date=stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         uuids=uuids,
         axes=axes,

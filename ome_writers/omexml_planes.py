@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import isfinite
 from typing import Any, Final, NoReturn
 
 from attrs import frozen
 
 from ome_writers.axes import Axis, stage_axes, stage_of
+from ome_writers.documents import Outcome
 from ome_writers.images import Image
 from ome_writers.markup import attributes, element, escaped, escaped_text
 from ome_writers.omexml_pages import TOGETHER, Pages
+from ome_writers.omission import PLANE_COLUMNS
+from ome_writers.plan import Plan
 from ome_writers.records import JSON, PLANE_KEYS, Record
 from ome_writers.units import ome_symbol
 
@@ -46,6 +50,21 @@ def tiff_data(pages: Pages, file: tuple[str, str] | None) -> Iterator[str]:
                 for ifd, c, z, t in columns
             ]
         )
+
+
+def with_planned(plan: Plan, outcome: Outcome) -> Mapping[int, Record]:
+    """Return what a list of frames says of each, by place, and what came with the frame, which goes before it."""
+    frames = plan.settings.frames
+    listed = {name: values for name in PLANE_COLUMNS if (values := getattr(frames, name, None)) is not None}
+    if not listed:
+        return outcome.records
+    numbers = plan.table["frame"]
+    made: dict[int, Record] = {place: {} for place in range(len(numbers))}
+    for name, values in listed.items():
+        for place, value in enumerate(values[numbers].tolist()):
+            if isfinite(value):
+                made[place][name] = value
+    return {place: record | outcome.records.get(place, {}) for place, record in made.items()}
 
 
 # ── planes ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -73,8 +73,8 @@ def _index(value: object) -> Any:
         given = np.asarray(value)
     except ValueError:
         return value
-    if given.size == 0 and given.ndim == 1:
-        given = given.reshape(0, 0).astype(np.int32)
+    if given.size == 0:  # no frame, or no loop, of which numpy thinks as floating-point numbers
+        given = (given.reshape(0, 0) if given.ndim == 1 else given).astype(np.int64)
     if given.dtype.kind not in "iu":
         return value
     given = given.astype(np.int64, copy=True)

@@ -101,6 +101,14 @@ def cut(segment: Segment, start: int, stop: int | None) -> list[Segment]:
     return pieces + (moved(cut(inner, 0, tail), outer, last) if tail and last is not None else [])
 
 
+def countable(segment: Segment) -> int:
+    """Return how many rows of a segment without end have indices that fit their columns."""
+    outer, *inner = segment.loops
+    axis = int(np.argmax(outer.index))
+    rounds = (np.iinfo(np.int32).max - int(segment.rows["index"][:, axis].max())) // outer.index[axis] + 1
+    return rounds * len(segment.rows) * prod(loop.repeats or 1 for loop in inner)
+
+
 def moved(segments: Sequence[Segment], loop: Loop, times: int) -> list[Segment]:
     """Return the segments as they are when `loop` has come round `times` times."""
     out = []

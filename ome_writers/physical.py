@@ -24,9 +24,13 @@ from ome_writers.reading import Reading
 from ome_writers.settings import Dimension
 from ome_writers.units import METERS, SECONDS
 
-# Columns of whole numbers. Those before `CHANNEL` may step from one repeat of a run to the next. Those called `UNSAID`
-# count what is not known of a value; `TICK` and `PLANE` number what has a time and a depth, known or not.
-FRAME, POSITION, TIME, X, Y, Z, CHANNEL, CAMERA, TIME_UNSAID, X_UNSAID, Y_UNSAID, Z_UNSAID, TICK, PLANE = range(14)
+# Columns of whole numbers. Those before `CHANNEL` may step from one repeat of a run to the next. `EXPOSURE` is 0 where
+# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK` and
+# `PLANE` number what has a time and a depth, known or not.
+FRAME, POSITION, TIME, X, Y, Z, CHANNEL, CAMERA, EXPOSURE = range(9)
+TIME_UNSAID, X_UNSAID, Y_UNSAID, Z_UNSAID, TICK, PLANE = range(9, 15)
+WIDTH: Final = 15
+"""How many columns there are."""
 FREE: Final = CHANNEL
 """How many columns may step."""
 PUBLISHED: Final = TICK
@@ -81,6 +85,8 @@ class World:
     reading: Reading
     listed: tuple[tuple[int, int, Whole, NDArray[np.bool_]], ...] = ()
     """What a list of frames says of each, by number: column, column of what is not known, values, which are known."""
+    exposures: Whole | None = None
+    """And their exposures, as the column has them."""
 
     def digits(self, rows: Rows, part: Part) -> Whole:
         """Return the index in the loop of a part for each row."""
@@ -96,6 +102,8 @@ class World:
         for column, unsaid, values, known in self.listed:
             here = known[rows["frame"]]
             out[here, column], out[here, unsaid] = values[rows["frame"]][here], 0
+        if self.exposures is not None:
+            out[:, EXPOSURE] = self.exposures[rows["frame"]]
         return out
 
     def part(self, segment: Segment) -> tuple[Whole, list[Turns]]:
@@ -142,7 +150,7 @@ class World:
 def world_of(plan: Plan) -> World:
     """Return what the loops of a plan add to the columns of its rows."""
     dims = plan.settings.dimensions[:-2]
-    base = np.zeros(14, np.int64)
+    base = np.zeros(WIDTH, np.int64)
     times = [dim for dim in dims if dim.type == "time"]
     depths = [dim for dim in dims if dim.type == "space"]
     base[TIME_UNSAID] = not any(_is_placed(dim) for dim in times)
@@ -164,7 +172,12 @@ def world_of(plan: Plan) -> World:
         if any(part.table is None and part.first[unsaid] for part in made):
             # Nobody will see what other loops add to it, so that it shall not tell rows apart.
             made = [_without(part, value) for part in made]
-    return World(tuple(made), base, plan.places.reading, tuple(_listed(plan.settings.frames)))
+    frames = plan.settings.frames
+    exposures = None
+    if frames is not None and frames.exposure_time is not None:
+        numbers, missing = _rounded(frames.exposure_time, NANO)
+        exposures = np.where(missing, 0, numbers + 1)
+    return World(tuple(made), base, plan.places.reading, tuple(_listed(frames)), exposures)
 
 
 def _listed(frames: Frames | None) -> Iterator[tuple[int, int, Whole, NDArray[np.bool_]]]:
@@ -189,7 +202,7 @@ def _without(part: Part, column: int) -> Part:
 
 
 def _even(name: str, first: Mapping[int, int], step: Mapping[int, int]) -> Part:
-    columns = np.zeros((2, 14), np.int64)
+    columns = np.zeros((2, WIDTH), np.int64)
     for row, values in zip(columns, (first, step), strict=True):
         row[list(values)] = list(values.values())
     return Part(name, None, *columns)
@@ -219,7 +232,7 @@ def _part_of(dim: Dimension, within: Sequence[Dimension], column: int, number: i
     if axis.is_even:
         first, step = numbers.tolist()
         return _even(dim.name, {column: first, unsaid: bool(missing.any())}, {column: step, number: radix})
-    table = np.zeros((len(values), 14), np.int64)
+    table = np.zeros((len(values), WIDTH), np.int64)
     table[:, column], table[:, unsaid], table[:, number] = numbers, missing, np.arange(len(values)) * radix
     return Part(dim.name, table, table[0], table[0])
 
@@ -247,7 +260,7 @@ def _stage(plan: Plan, *, placed: bool) -> Whole:
     dims = {dim.name: dim for dim in settings.dimensions}
     along: dict[str, Axis] = stage_axes([axis_of(dims[name]) for name in plan.layout.arrays[0].dimension_names])
     positions = settings.positions
-    out = np.zeros((len(positions), 14), np.int64)
+    out = np.zeros((len(positions), WIDTH), np.int64)
     out[:, POSITION] = np.arange(len(positions))
     for name, column in (("x", X), ("y", Y), ("z", Z)):
         given = [getattr(position, f"{name}_coord") for position in positions]

@@ -8,30 +8,26 @@ of the plan, counted from 0; in a plan made by `compile` it is also the number o
 from __future__ import annotations
 
 import typing
-import warnings
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
-from math import prod
 
 import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from ome_writers import acquisition_rules, growth
+from ome_writers import growth
 from ome_writers.beyond import Shown, ask
-from ome_writers.check import require
 from ome_writers.errors import PlanError, Problem
-from ome_writers.holdings import Finder, tabled
-from ome_writers.layout import Layout, Unit, holdings_of, laid_out, roles_of
+from ome_writers.layout import Layout, Unit
 from ome_writers.location import Location, location_of
-from ome_writers.order import Rows, Segment, cut, expand, ordered, reach, row_dtype
+from ome_writers.order import Rows, Segment, countable, cut, expand, reach, row_dtype
 from ome_writers.parts import apart
 from ome_writers.places import Places, checked, picked
 from ome_writers.selection import Index, resolve, selected
-from ome_writers.settings import AcquisitionSettings, by_ngff_rule
-from ome_writers.sieve import planned
+from ome_writers.settings import AcquisitionSettings
+from ome_writers.tabulation import tabulated
 
 if typing.TYPE_CHECKING:
     from ome_writers.triggers import Cycle, Exposure, Triggers
@@ -90,7 +86,7 @@ class Plan(Shown):
         """
         stop = self.stretch(start, stop)
         parts = [expand(segment, a, b) for segment, a, b in self._within(start, stop)]
-        out = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, self._row_dtype)])
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, row_dtype(self._axes))])
         out.flags.writeable = False
         return out
 
@@ -105,9 +101,8 @@ class Plan(Shown):
         That is 1 + the largest index along each axis, 0 where nothing lies. The shape is (arrays, axes without y
         and x). Costs the segments, not the frames.
         """
-        stop = self.stretch(0, cursor)
         out = np.zeros((len(self.layout.arrays), self._axes), np.int64)
-        for segment, a, b in self._within(0, stop):
+        for segment, a, b in self._within(0, self.stretch(0, cursor)):
             for piece in cut(segment, a, b):
                 reach(piece, out)
         return out
@@ -129,8 +124,7 @@ class Plan(Shown):
 
     def announced(self, rounds: int) -> int:
         """Return how long an axis without end is said to be, once so many rounds of it are needed; see `growth.py`."""
-        lengths = growth.bounds(self._step_rounds)
-        return lengths[bisect_left(lengths, rounds)]
+        return self._lengths[bisect_left(self._lengths, rounds)]
 
     @property
     def first_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -198,7 +192,7 @@ class Plan(Shown):
         wanted = np.asarray(places, np.int64)
         if len(wanted):
             self.stretch(int(wanted.min()), int(wanted.max()) + 1)
-        out = picked(self.segments, self._starts, wanted, self._row_dtype)
+        out = picked(self.segments, self._starts, wanted, row_dtype(self._axes))
         out.flags.writeable = False
         return out
 
@@ -270,8 +264,7 @@ class Plan(Shown):
             raise PlanError([Problem(("parts",), "invalid_value", f"must be at least 1; got {parts}")])
         if self.frames is None:
             raise PlanError([Problem(("dimensions", 0, "count"), "unsupported", "a plan without end cannot be split")])
-        pieces = apart(self.table, self.layout, unit, parts)
-        return tuple(evolve(self, segments=(Segment(rows),)) for rows in pieces)
+        return tuple(evolve(self, segments=(Segment(rows),)) for rows in apart(self.table, self.layout, unit, parts))
 
     def rest(self, cursor: int) -> Plan:
         """Return the plan of what is left after `cursor` places."""
@@ -317,16 +310,12 @@ class Plan(Shown):
         return Places(self.settings, self.layout, self.segments)
 
     @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        return growth.bounds(growth.step_rounds(self.layout))
+
+    @cached_property
     def _axes(self) -> int:
         return len(self.layout.arrays[0].shape) - 2
-
-    @cached_property
-    def _row_dtype(self) -> np.dtype[np.void]:
-        return row_dtype(self._axes)
-
-    @cached_property
-    def _step_rounds(self) -> int:
-        return growth.step_rounds(self.layout)
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -355,11 +344,7 @@ class Plan(Shown):
     @cached_property
     def _most_frames(self) -> int:
         """How many frames of a plan without end have indices that fit their columns."""
-        last = self.segments[-1]
-        axis = int(np.argmax(last.loops[0].index))
-        largest = int(last.rows["index"][:, axis].max())
-        rounds = (np.iinfo(np.int32).max - largest) // last.loops[0].index[axis] + 1
-        return self._starts[-1] + rounds * len(last.rows) * prod(loop.repeats or 1 for loop in last.loops[1:])
+        return self._starts[-1] + countable(self.segments[-1])
 
     def _within(self, start: int, stop: int) -> Iterable[tuple[Segment, int, int]]:
         """Yield the segments that a stretch touches, and the stretch within each."""
@@ -411,18 +396,5 @@ def compile(settings: AcquisitionSettings | Iterable[typing.Any], **given: typin
         settings = typing.cast(AcquisitionSettings, ask("useq.given", "settings_of", settings, given))
     elif given:
         settings = evolve(settings, **given)
-    require(settings, (), acquisition_rules.READY)
-    roles = roles_of(settings)
-    if settings.format.name == "ome-zarr" and roles.axes != by_ngff_rule(roles.axes):
-        # NGFF 0.5, "axes": "MUST be ordered by type".
-        message = "OME-Zarr 0.5 wants axes in the order time, channel, space; storage_order asks for"
-        names = ", ".join(dim.name for dim in roles.axes)
-        warnings.warn(f"{message} {names}, which some readers will refuse", stacklevel=2)
-    parts = planned(settings) if settings.is_ragged else None
-    holdings = holdings_of(settings, roles, parts)
-    loops = settings.dimensions[:-2]
-    if parts is None:
-        segments = ordered(loops, roles.fans, roles.weights, roles.axes)
-    else:
-        segments = tabled(settings, parts, Finder(loops, roles.fans, roles.axes, roles.weights, holdings))
-    return Plan(settings=settings, layout=laid_out(settings, roles, holdings), segments=segments)
+    layout, segments = tabulated(settings)
+    return Plan(settings=settings, layout=layout, segments=segments)

@@ -222,7 +222,7 @@ def _columns(segment: Segment, layout: Layout) -> Iterator[tuple[Loc, Column, li
     for axis, sizes in enumerate(zip(*(spec.shape[:-2] for spec in layout.arrays), strict=True)):
         ends = [size for size in sizes if size is not None]
         steps = [loop.index[axis] for loop in loops]
-        yield ("index", axis), rows["index"][:, axis], steps, min(ends, default=_MOST_INDEX), not ends
+        yield ("index", axis), rows["index"][:, axis], steps, max(ends, default=_MOST_INDEX), not ends
 
 
 def _check_range(names: tuple[str, str], segment: Segment, layout: Layout) -> None:
@@ -243,15 +243,28 @@ def _check_range(names: tuple[str, str], segment: Segment, layout: Layout) -> No
 
 
 def _check_positions(names: tuple[str, str], segment: Segment, layout: Layout) -> None:
-    """Refuse a segment whose positions are not those of its arrays, or that comes back to an array in another round."""
-    pairs = np.unique(segment.rows[["array", "position"]])
+    """Refuse a segment whose positions are not those of its arrays, or that comes back to an array in another round.
+
+    Or that leaves an array that is smaller than the largest.
+    """
+    pairs, which = np.unique(segment.rows[["array", "position"]], return_inverse=True)
     array, position = pairs["array"].astype(np.int64), pairs["position"].astype(np.int64)
+    furthest = np.zeros((len(pairs), segment.rows["index"].shape[1]), np.int64)
+    np.maximum.at(furthest, which.reshape(-1), segment.rows["index"])
     for place, loop in enumerate(segment.loops):
+        steps = np.array(loop.index, np.int64)
         if loop.repeats is None or not (loop.array or loop.position):
+            furthest += steps * ((loop.repeats or 1) - 1)
             continue
         if loop.repeats * len(array) > len(layout.arrays):
             raise _refused((names[1], place, "repeats"), f"there are {len(layout.arrays)} arrays; goes through more")
         rounds = np.arange(loop.repeats)[:, None]
         array, position = (array + rounds * loop.array).ravel(), (position + rounds * loop.position).ravel()
+        furthest = (furthest + (rounds * steps)[:, None]).reshape(len(array), len(steps))
     if (np.array([spec.position for spec in layout.arrays])[array] != position).any():
         raise _refused((names[0], "position"), "must be that of the array in each row")
+    sizes = np.array([[_MOST_INDEX if size is None else size for size in spec.shape[:-2]] for spec in layout.arrays])
+    beyond = (furthest >= sizes.reshape(len(sizes), -1)[array]).any(axis=1)
+    if beyond.any():
+        one = int(array[beyond][0])
+        raise _refused((names[0], "index"), f"leaves array {one}, whose shape is {layout.arrays[one].shape}")

@@ -184,8 +184,8 @@ def _frames(settings: Any) -> Iterator[Problem]:
     if frames is None or not dimensions:
         return
     index, loops = frames.index, dimensions[:-2]
-    if isinstance(index, tuple):  # mappings that could not be turned into indices say why
-        yield from frames_faults(index, loops)
+    if isinstance(index, tuple):  # mappings that could not be turned into indices say why, or a loop does
+        yield from () if any(isinstance(dim, Draft) for dim in loops) else frames_faults(index, loops)
         return
     if index.shape[1] != len(loops):
         names = ", ".join(dim.name for dim in loops) or "there is none"
@@ -214,7 +214,7 @@ def frames_faults(index: tuple[Any, ...], loops: Any) -> Iterator[Problem]:
     """Yield what is wrong with frames that are given as mappings of dimensions to indices or names."""
     known = {dim.name: dim for _, dim in readable(loops, "name", "count", "coords")}
     for number, item in enumerate(index):
-        for name, value in item.items():
+        for name, value in item.items() if isinstance(item, Mapping) else ():  # it says itself that it is none
             where = ("frames", "index", number, str(name))
             if name not in known:
                 listing = ", ".join(map(repr, known)) or "there is none"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +56,9 @@ class Reading:
 
     @property
     def is_regular(self) -> bool:
-        """Whether each axis is a loop, and every array holds all of them."""
-        return self.is_plain and len(set(self.axes.values())) == len(self.axes)
+        """Whether each axis is a loop, and there is an array for each choice of the others, which holds all of them."""
+        choices = prod(self.loops[name] or 1 for name in self.fans)
+        return self.is_plain and choices == len(self._elements) and len(set(self.axes.values())) == len(self.axes)
 
     # ── from rows ───────────────────────────────────────────────────────────────────────────────────────────────────
 

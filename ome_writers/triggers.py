@@ -16,6 +16,7 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.physical import (
     CAMERA,
     CHANNEL,
+    EXPOSURE,
     FRAME,
     FREE,
     NANO,
@@ -147,7 +148,8 @@ def _published(numbers: Whole, exposures: NDArray[np.float64]) -> Triggers:
     for name, column, size in (("time", TIME, NANO), ("x", X, PICO), ("y", Y, PICO), ("z", Z, PICO)):
         unsaid = numbers[:, column - TIME + TIME_UNSAID] != 0
         table[name] = np.where(unsaid, np.nan, numbers[:, column] / size)
-    table["exposure"] = exposures[numbers[:, CHANNEL]]
+    given, listed = exposures[numbers[:, CHANNEL]], numbers[:, EXPOSURE]
+    table["exposure"] = np.where(np.isnan(given) & (listed > 0), (listed - 1) / NANO, given)
     return table
 
 

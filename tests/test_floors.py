@@ -36,6 +36,7 @@ FLOORS = (
             "sieve",
             "holdings",
             "layout",
+            "tabulation",
             "reading",
             "selection",
             "growth",
@@ -50,7 +51,7 @@ FLOORS = (
         *["advice", "timeline"],
     ],
     [
-        *["records", "images", "cube", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
+        *["records", "images", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
         *["sights", "overview", "sketch", "page"],
     ],

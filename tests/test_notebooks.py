@@ -35,6 +35,7 @@ def test_there_are_notebooks() -> None:
         "first_plan",
         "hardware_triggers",
         "how_fast_is_my_disk",
+        "jagged_and_multi_camera",
         "orderings",
         "write_your_own_writer",
     ]

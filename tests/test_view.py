@@ -18,7 +18,7 @@ from hypothesis.strategies import DataObject
 from numpy.typing import NDArray
 
 import ome_writers as ow
-from ome_writers.cube import cube_from
+from ome_writers.cube_facts import cube_from
 from ome_writers.testing import strategies
 from ome_writers.testing.model import arrivals, frame_pixels
 from ome_writers.view import StreamView, open_view

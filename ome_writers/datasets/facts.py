@@ -1,7 +1,7 @@
 """Given what our documents say of an acquisition, this answers: in what order did its frames come, and which came?
 
 Both formats keep the same facts: `verdict`, `frames`, `planned`, `missing`, and `dimensions` and `axes` as
-`cube.described` wrote them.
+`cube_facts.described` wrote them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ome_writers.cube import Cube, Rectangle, cube_from
+from ome_writers.cube import Cube, Rectangle
+from ome_writers.cube_facts import cube_from
 from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
 from ome_writers.records import Record
 from ome_writers.run import Run

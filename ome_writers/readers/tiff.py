@@ -21,7 +21,8 @@ import tifffile
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from ome_writers.cube import Cube, Rectangle, cube_from
+from ome_writers.cube import Cube, Rectangle
+from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
 from ome_writers.layout import MOST_IMAGES
 from ome_writers.omexml import RUN_NAMESPACE

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.casts import is_url
-from ome_writers.cube import Cube, Rectangle, cube_from
+from ome_writers.cube import Cube, Rectangle
+from ome_writers.cube_facts import cube_from
 from ome_writers.run import Run
 
 _MOST_HANDLES: Final = 64
