@@ -295,7 +295,7 @@ class AcquireZarrWriter:
     def _remove_beyond(self) -> None:
         """Remove files of a frame that the engine was given and that did not count, as Ctrl-C came in between."""
         for spec, body in zip(self._specs, self._bodies, strict=True):
-            shape: Shape = tuple(body["shape"])  # type: ignore[arg-type, assignment] # a list of numbers
+            shape: Shape = tuple(body["shape"])  # type: ignore[arg-type] # a list of numbers
             if shape == spec.shape or len(shape) == 2:  # noqa: PLR2004 - y and x, which never shrink
                 continue
             found = (self._folder / spec.path / "c").glob("/".join("*" * (len(shape) - 2)))
