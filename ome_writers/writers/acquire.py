@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ from ome_writers.records import JSON
 from ome_writers.writer import Block, Capabilities, Documents, Selection, nesting
 from ome_writers.writers.files import replace_file, stands, sync_tree
 from ome_writers.writers.shardfiles import lost_frames, read_whole, remove_torn
-from ome_writers.writers.zarrtree import Shape, array_key, document_file
+from ome_writers.writers.zarrtree import Shape, array_key, document_file, folders_beyond
 from ome_writers.zarrjson import array_json, encode_json
 
 _CODECS: Final = {
@@ -287,8 +288,20 @@ class AcquireZarrWriter:
         """
         with contextlib.suppress(WriteError) if self._failed else contextlib.nullcontext():
             self._end()
+            self._remove_beyond()
         self._documents = documents
         self._publish()
+
+    def _remove_beyond(self) -> None:
+        """Remove files of a frame that the engine was given and that did not count, as Ctrl-C came in between."""
+        for spec, body in zip(self._specs, self._bodies, strict=True):
+            shape: Shape = tuple(body["shape"])  # type: ignore[arg-type] # a list of numbers
+            if shape == spec.shape or len(shape) == 2:  # noqa: PLR2004 - y and x, which never shrink
+                continue
+            found = (self._folder / spec.path / "c").glob("/".join("*" * (len(shape) - 2)))
+            keys = (path.relative_to(self._folder).as_posix() for path in found)
+            for beyond in folders_beyond(keys, spec, shape):
+                shutil.rmtree(self._folder / beyond)
 
     def abort(self) -> None:
         """End the engine, which stores what it was given if it can."""

@@ -1,7 +1,8 @@
-"""Ctrl-C while a stream is being closed: nothing that came is lost, and the message says what to do."""
+"""Ctrl-C while a frame is stored, or a stream is being closed: nothing that came is lost, and the message says so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import ome_writers as ow
+from ome_writers.writer import writer_named
 from ome_writers.writers.direct import DirectWriter
 
 FRAMES = np.arange(4 * 8 * 8, dtype="uint16").reshape(4, 8, 8) + 1
@@ -36,6 +38,50 @@ def test_what_came_is_there_and_recover_completes_it(
     assert outcome.frames == 4
     assert np.array_equal(ow.open_view(root)[:], FRAMES)
     assert not ow.validate(root).failed
+
+
+class Interrupted:
+    """A writer that Ctrl-C interrupts once it has stored frame 2, so that the frame does not count."""
+
+    def __init__(self, inner: ow.Writer) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def write(self, blocks: Sequence[ow.Block], /) -> None:
+        self.inner.write(blocks)
+        if 2 in blocks[0].frames:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("backend", "suffix"),
+    [
+        ("direct", ".ome.zarr"),
+        ("direct", ".ome.tiff"),
+        ("tensorstore", ".ome.zarr"),
+        ("zarr-python", ".ome.zarr"),
+        ("acquire-zarr", ".ome.zarr"),
+        ("tifffile", ".ome.tiff"),
+    ],
+)
+@pytest.mark.parametrize("count", [4, None])
+def test_a_frame_that_was_being_stored_makes_no_dataset_unsound(
+    tmp_path: Path, backend: str, suffix: str, count: int | None
+) -> None:
+    root = str(tmp_path / f"cells{suffix}")
+    dims = ow.dims_from_standard_axes({"t": count, "y": 8, "x": 8})
+    settings = ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims)
+    stream = ow.create_stream(settings, Interrupted(writer_named(backend)))
+    with pytest.raises(KeyboardInterrupt) as caught, stream:
+        for frame in FRAMES:
+            stream.append(frame)
+    assert stream.outcome is not None
+    assert stream.outcome.frames in (2, 3)
+    assert caught.value.__notes__ == [f"{root} holds {stream.outcome.frames} frames (stopped)"]
+    assert [check for check in ow.validate(root).checks if check.result == "failed"] == []
+    assert np.array_equal(ow.open_view(root)[:], FRAMES[: stream.outcome.frames])
 
 
 def acquired(settings: ow.AcquisitionSettings, how: str, patch: pytest.MonkeyPatch, where: str) -> Any:
