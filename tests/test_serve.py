@@ -31,10 +31,7 @@ HEIGHT, WIDTH = 24, 40
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It looks as often as it is asked.
     monkeypatch.setattr(module, "_EVERY", 0.0)
     monkeypatch.setattr(module, "_SHARE", 1e9)
 
