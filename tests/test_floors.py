@@ -56,9 +56,8 @@ FLOORS = (
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
-        *["lifetime", "lock", "ownership"],
-        *["turns", "writer"],
-        *["space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
+        *["lifetime", "lock", "ownership", "turns"],
+        *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         *["journal_file", "recordfile", "journal", "keeping", "saferun", "resumed", "syncing"],
         *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
