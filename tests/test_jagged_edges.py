@@ -35,7 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "folded": {"dimensions": [T, C, ow.Dimension(name="cam", coords=["l", "r"], type="camera", fold=True), Z, *YX]},
 }
-PREPARED = [name for name in CASES if name not in ("omit-split", "counts")]
+PREPARED = list(CASES)
 """Whose arrays are of one length; plan files of others can be read with the branch `jag`: then all of them."""
 FORMATS = [".ome.zarr", ".ome.tiff"]
 

@@ -56,10 +56,8 @@ class TestLoops:
 
     def test_a_sequence_of_nothing_is_one_frame(self) -> None:
         found = converted(useq.MDASequence(), pixel_size_um=0.25)
-        assert [(dim.name, dim.count, dim.scale, dim.unit) for dim in found["dimensions"]] == [
-            ("y", 4, 0.25, "micrometer"),
-            ("x", 8, 0.25, "micrometer"),
-        ]
+        told = [(dim.name, dim.count, dim.scale, dim.unit) for dim in found["dimensions"]]
+        assert told == [("y", 4, 0.25, "micrometer"), ("x", 8, 0.25, "micrometer")]
         assert found["plate"] is None
 
     def test_a_common_grid_runs_where_the_sequence_says(self) -> None:
@@ -398,5 +396,4 @@ def test_dims_from_useq_is_as_it_was() -> None:
 
 
 def test_useq_is_imported_when_a_sequence_comes() -> None:
-    code = "import sys, ome_writers.useq; assert 'useq' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", "import sys, ome_writers.useq; assert 'useq' not in sys.modules"], check=True)

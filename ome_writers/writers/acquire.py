@@ -36,7 +36,8 @@ from ome_writers.journal_file import CAME, GIVEN
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.records import JSON
-from ome_writers.writer import Block, Capabilities, Documents, Selection, nesting
+from ome_writers.turns import nesting
+from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_tree
 from ome_writers.writers.shardfiles import lost_frames, read_whole, remove_torn
 from ome_writers.writers.zarrtree import Shape, array_key, document_file, folders_beyond

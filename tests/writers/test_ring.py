@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -311,19 +308,6 @@ def test_an_error_that_names_its_frame_comes_as_it_is() -> None:
     writer.abort()
 
 
-def test_a_run_whose_disk_fills_up_behind_it_says_which_frame_failed() -> None:
-    inner = Failing(MemoryWriter(), at=3)
-    stream = ow.Stream(plan_of(frames=9, buffer_bytes=FRAME), inner)
-    with pytest.raises(ow.WriteError, match=r"^frame 3 "):
-        for t in range(9):
-            stream.append(np.full((8, 8), t, "uint8"))
-    with pytest.raises(ow.WriteError, match=r"^frame 3 "):
-        stream.close()
-    assert stream.outcome is not None
-    assert stream.outcome.verdict == "failed"
-    assert inner.stored == [0, 1, 2]
-
-
 def test_aborting_forgets_what_waits_and_ends_the_thread() -> None:
     inner = Held()
     writer = opened(inner, slots=8)
@@ -392,34 +376,6 @@ def test_it_attaches_and_takes_memory_when_a_block_comes() -> None:
     assert ring_of(writer).count == 2
     assert writer.read(0, (slice(0, 3), 0, 0)).tolist() == [1, 2, 0]
     writer.close([])
-
-
-@pytest.mark.parametrize("how", ["stream", "writer"])
-def test_an_interpreter_that_exits_stores_what_waits(how) -> None:
-    program = textwrap.dedent(f"""
-        import sys, threading, numpy as np, ome_writers as ow
-        from ome_writers.writers.memory import MemoryWriter
-        from ome_writers.writers.ring import BufferedWriter
-        go = threading.Event()
-        class Slow(MemoryWriter):
-            def write(self, blocks):
-                go.wait()
-                print(*(frame for block in blocks for frame in block.frames))
-        dims = ow.dims_from_standard_axes({{"t": 9, "y": 8, "x": 8}})
-        plan = ow.compile(ow.AcquisitionSettings(dtype="uint8", dimensions=dims, buffer_bytes=4096))
-        if {how == "stream"}:
-            kept = ow.Stream(plan, Slow())
-            for t in range(5):
-                kept.append(np.zeros((8, 8), "uint8"))
-        else:
-            kept = BufferedWriter(Slow(), 4096)
-            kept.open("", plan, [])
-            kept.write([ow.Block((t,), 0, (t,), np.zeros((1, 8, 8), "uint8")) for t in range(5)])
-        threading.Timer(0.2, go.set).start()
-    """)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert ended.stdout.split() == ["0", "1", "2", "3", "4"]
-    assert "Traceback" not in ended.stderr
 
 
 def test_a_writer_that_is_forgotten_ends_its_thread_with_a_warning() -> None:
