@@ -25,8 +25,8 @@ from ome_writers.settings import Dimension
 from ome_writers.units import METERS, SECONDS
 
 # Columns of whole numbers. Those before `CHANNEL` may step from one repeat of a run to the next. `EXPOSURE` is 0 where
-# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK` and
-# `PLANE` number what has a time and a depth, known or not.
+# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK`
+# and `PLANE` number what has a time and a depth, known or not.
 FRAME, POSITION, TIME, X, Y, Z, CHANNEL, CAMERA, EXPOSURE = range(9)
 TIME_UNSAID, X_UNSAID, Y_UNSAID, Z_UNSAID, TICK, PLANE = range(9, 15)
 WIDTH: Final = 15
