@@ -279,7 +279,7 @@ def _size(unit: str | None, column: int) -> float:
     return float(f"{METERS.get(unit or 'micrometer', np.nan) / METERS['micrometer'] * PICO:.12g}")
 
 
-def _rounded(values: Sequence[float], size: float) -> tuple[Whole, NDArray[np.bool_]]:
+def _rounded(values: Sequence[float] | NDArray[np.float64], size: float) -> tuple[Whole, NDArray[np.bool_]]:
     """Return values in whole numbers, and which of them are not known, or too large."""
     with np.errstate(over="ignore"):
         exact = np.rint(np.array(values, float) * size)
