@@ -156,7 +156,9 @@ def _own_facts(image: Image, axes: Sequence[Axis], held: Sequence[Sequence[Seque
     facts: Record = {}
     if image.axes != tuple(axes):
         # Also what scale and translation say, where else it would be as in the whole.
-        whole = {axis.name: list(axis.coords) for axis in image.axes if axis.coords and axis.name in _coordinates(axes)}
+        whole: Record = {
+            axis.name: list(axis.coords) for axis in image.axes if axis.coords and axis.name in _coordinates(axes)
+        }
         if own := whole | _coordinates(image.axes):
             facts["coordinates"] = own
     if image.camera is not None:

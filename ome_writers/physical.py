@@ -25,8 +25,8 @@ from ome_writers.settings import Dimension
 from ome_writers.units import METERS, SECONDS
 
 # Columns of whole numbers. Those before `CHANNEL` may step from one repeat of a run to the next. `EXPOSURE` is 0 where
-# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK` and
-# `PLANE` number what has a time and a depth, known or not.
+# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK`
+# and `PLANE` number what has a time and a depth, known or not.
 FRAME, POSITION, TIME, X, Y, Z, CHANNEL, CAMERA, EXPOSURE = range(9)
 TIME_UNSAID, X_UNSAID, Y_UNSAID, Z_UNSAID, TICK, PLANE = range(9, 15)
 WIDTH: Final = 15
@@ -279,7 +279,7 @@ def _size(unit: str | None, column: int) -> float:
     return float(f"{METERS.get(unit or 'micrometer', np.nan) / METERS['micrometer'] * PICO:.12g}")
 
 
-def _rounded(values: Sequence[float], size: float) -> tuple[Whole, NDArray[np.bool_]]:
+def _rounded(values: Sequence[float] | NDArray[np.float64], size: float) -> tuple[Whole, NDArray[np.bool_]]:
     """Return values in whole numbers, and which of them are not known, or too large."""
     with np.errstate(over="ignore"):
         exact = np.rint(np.array(values, float) * size)

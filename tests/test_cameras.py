@@ -11,6 +11,7 @@ import zarr
 from lxml import etree
 
 import ome_writers as ow
+from ome_writers.cube_facts import cube_from, described
 
 LEFT = ow.Camera(name="left", shape=(4, 6), dtype="uint16", pixel_size=0.065, model="Kinetix", serial_number="A7")
 RIGHT = ow.Camera(name="right", shape=(2, 3), dtype="uint8", pixel_size=(0.2, 0.1), counts={"z": 1})
@@ -164,3 +165,21 @@ def test_a_camera_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ow.SettingsError) as error:
         ow.Camera(**{"name": "a"} | given)
     assert error.value.problems[0].loc[0] == next(iter(given))
+
+
+@pytest.mark.parametrize("camera", ["right", 1])
+def test_one_of_equal_cameras_can_be_seen_alone(tmp_path: Path, camera: str | int) -> None:
+    cameras = ow.Dimension(name="cam", type="camera", coords=["left", "right"])
+    plan = ow.compile(acquisition(T, cameras, root_path=str(tmp_path / "a.ome.zarr")))
+    outcome = ow.write(plan, frames(plan), "direct")
+    assert ow.open_view(outcome.root)[:, :, 0, 0].tolist() == [[1, 2], [3, 4]]
+    assert ow.open_view(outcome.root, camera=camera)[:, 0, 0].tolist() == [2, 4]
+
+
+def test_documents_of_other_arrays_are_refused() -> None:
+    plan = ow.compile(acquisition(T, BOTH, Z))
+    facts = described(plan)
+    with pytest.raises(ValueError, match="2 arrays are described, but there are 1"):
+        cube_from(facts, [(2, 3, 4, 6)], ["uint16"])
+    with pytest.raises(ValueError, match="there is no camera 'middle'"):
+        cube_from(facts, plan.shapes(), ["uint16", "uint8"], "middle")

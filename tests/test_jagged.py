@@ -324,3 +324,42 @@ def test_what_is_thinned_in_chunks_opens_and_closes_whole_ones() -> None:
     steps = ow.assemble(plan, "chunk").rows(0, 8)
     assert plan.rows(0, 8)["index"][:, 0].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert steps["flags"].tolist()[:6] == [15, 15, 5, 5, 2, 2]
+
+
+def test_the_rest_of_what_is_thinned_may_be_a_single_round() -> None:
+    dims = [ow.Dimension(name="t", count=7, chunk_size=2), ow.Dimension(name="p", count=2, snake=True)]
+    plan = ow.compile(acquisition(*dims, omit={"t": 0}))
+    rest = plan.rest(8)
+    assert rest.table["index"][:, 0].tolist() == [5, 5, 6, 6]
+    assert ow.assemble(rest, "chunk").rows()["slot"].tolist() == [1, 1, 0, 0]
+
+
+def test_a_channel_is_selected_in_arrays_that_do_not_hold_the_same_ones() -> None:
+    fields = positions(*({"name": name} for name in "abcdef"))
+    plan = ow.compile(acquisition(fields, C, omit={"p": "::2", "c": "DAPI"}, holes="compact"))
+    assert plan.select(c="GFP").table["frame"].tolist() == [0, 3, 5, 8, 10, 13]
+    assert {plan.locate(frame).coordinates["c"] for frame in (0, 3, 5, 8, 10, 13)} == {1}
+
+
+def test_what_has_no_end_is_compact_without_end() -> None:
+    plan = ow.compile(acquisition(ENDLESS, C, omit={"c": "GFP"}, holes="compact"))
+    assert plan.layout.arrays[0].shape == (None, 2, 4, 4)
+    assert [plan.locate(frame).coordinates["c"] for frame in range(3)] == [0, 2, 0]
+
+
+def test_depths_are_those_of_the_dimension_where_a_position_has_no_list() -> None:
+    plan = ow.compile(acquisition(positions({"name": "a", "coords": {"z": [3, 7]}}, {"name": "b"}), Z))
+    assert plan.triggers()["z"].tolist() == [3, 7, 0, 0.5, 1, 1.5, 2]
+
+
+def test_uneven_elements_are_read_back_by_selection() -> None:
+    rule = Omit(where={"c": "GFP", "z": 1})
+    plan = ow.compile(acquisition(C, Z, omit=[rule, {"z": 3}], holes="split"))
+    assert [plan.locate(frame).coordinates for frame in plan.select(z=2).table["frame"].tolist()] == [
+        {"c": channel, "z": 2} for channel in range(3)
+    ]
+
+
+def test_long_inner_loops_of_listed_frames_must_be_named() -> None:
+    with pytest.raises(ow.SettingsError, match="an index for each loop"):
+        acquisition(T, ow.Dimension(name="z", count=65), frames=[[0]]).validate_stream_ready()

@@ -14,6 +14,8 @@ import ome_types
 import pytest
 import tifffile
 
+import ome_writers as ow
+
 TYPES = {"float": "float32", "double": "float64", "bit": "uint8"}
 BIT = "PixelType mismatch: OME=8, TIFF=1"
 
@@ -127,3 +129,52 @@ def test_plates(tiff, bioformats):
         (0, 1): [("Image:0", 1.5, 2.5), ("Image:1", 11.5, 12.5)],
         (1, 0): [("Image:2", -21.5, 22.5), ("Image:3", -31.5, 32.5)],
     }
+
+
+@pytest.mark.parametrize(
+    ("holes", "single"),
+    [("dense", "never"), ("compact", "never"), ("split", "never"), ("split", "always")],
+)
+def test_jagged_sets_have_the_planned_planes(tmp_path, bioformats, holes, single):
+    rules = [{"where": {"c": "GFP"}, "unless": {"z": 1}}, {"p": "right", "t": 1}]
+    dims = ow.dims_from_standard_axes({"p": ["left", "right"], "t": 2, "c": ["DAPI", "GFP"], "z": 3, "y": 4, "x": 6})
+    format_ = ow.OmeTiffFormat(prefer_single_file=single)
+    plan = ow.compile(
+        ow.AcquisitionSettings(
+            root_path=str(tmp_path / "a.ome.tiff"),
+            dtype="uint16",
+            dimensions=dims,
+            omit=rules,
+            holes=holes,
+            format=format_,
+        )
+    )
+    outcome = ow.write(plan, (np.full((4, 6), number + 1, "uint16") for number in range(plan.frames)), "tifffile")
+    path = Path(outcome.root)
+    answer, _ = bioformats(str(path if path.is_file() else path / plan.layout.files[0]))
+    assert "error" not in answer, answer
+    assert len(answer["series"]) == len(plan.layout.arrays)
+    for number, (series, shape) in enumerate(zip(answer["series"], plan.shapes(), strict=True)):
+        assert [series[axis] for axis in "tcz"] == list(shape[:-2])
+        rows = plan.table[plan.table["array"] == number]
+        for row in rows:
+            assert (pixels_of(series)[tuple(row["index"])] == row["frame"] + 1).all()
+        assert holes != "split" or len(rows) == len(pixels_of(series).reshape(-1, 24))
+
+
+@pytest.mark.parametrize("holes", ["dense", "compact"])
+def test_a_single_file_without_pages_for_holes_is_more_than_bioformats_understands(tmp_path, bioformats, holes):
+    dims = ow.dims_from_standard_axes({"t": 2, "c": ["DAPI", "GFP"], "z": 3, "y": 4, "x": 6})
+    plan = ow.compile(
+        ow.AcquisitionSettings(
+            root_path=str(tmp_path / "a.ome.tiff"),
+            dtype="uint16",
+            dimensions=dims,
+            omit={"c": "GFP", "z": 0},
+            holes=holes,
+        )
+    )
+    outcome = ow.write(plan, (np.ones((4, 6), "uint16") for _ in range(plan.frames)), "tifffile")
+    answer, _ = bioformats(outcome.root)
+    # It takes fewer pages than planes for a shorter series. Files of a set, and `holes="split"`, it reads: see above.
+    assert "ZCT size vs image count mismatch" in answer["error"]
