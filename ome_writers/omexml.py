@@ -25,7 +25,19 @@ from ome_writers.axes import Axis, stage_of
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
-from ome_writers.images import Hue, Image, axes_of, hues, images_of, listed, ranges, rows_at, shapes_of, title_of
+from ome_writers.images import (
+    Hue,
+    Image,
+    axes_of,
+    hues,
+    images_of,
+    listed,
+    planes_held,
+    ranges,
+    rows_at,
+    shapes_of,
+    title_of,
+)
 from ome_writers.markup import attributes, element, escaped
 from ome_writers.omexml_pages import MOST_PLANES, NO_PAGES, Pages, pages_of
 from ome_writers.omexml_planes import (
@@ -175,6 +187,8 @@ class _Content:
     """Those that belong to the document as a whole."""
     run: str
     """The reference to the one that says how the run went."""
+    own: tuple[str, str] | None
+    """Name and UUID of the file, if it is the only one and has no page for some of its planes."""
     blank: Mapping[str, int]
     """How many blank pages those files end with that do."""
     shapes: Mapping[str, Shapes]
@@ -208,7 +222,10 @@ class _Content:
             + _channels(image, sizes["SizeC"])
         )
         if in_tiff:
-            yield from tiff_data(pages, (posixpath.basename(path), self.uuids[path]) if self.uuids else None)
+            file = (posixpath.basename(path), self.uuids[path]) if self.uuids else None
+            # Bio-Formats takes a file for one of a set, and planes without a page for blank ones, if not all `TiffData`
+            # say the same of where they lie. Else it takes the pages, however many, for all planes of each image.
+            yield from tiff_data(pages, file, self.own if number == self.images[0].spec.image else None)
         else:
             yield "<MetadataOnly/>"
         around = surroundings(image)
@@ -236,9 +253,13 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
     if outcome.placed and outcome.verdict != "running":
         for spec, shape in zip(plan.layout.arrays, shapes, strict=True):
             left.setdefault(spec.path, []).append(shape)
+    own = None
+    if in_tiff and uuids is None and planes_held(plan, shapes):
+        own = posixpath.basename(plan.settings.output_path.replace("\\", "/")), stamp.uuids[0]
     return _Content(
         plan=plan,
         outcome=told,
+        own=own,
         date=stamp.now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         uuids=uuids,
         axes=axes,

@@ -36,20 +36,28 @@ Annotations = dict[str, int]
 # ── TiffData ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tiff_data(pages: Pages, file: tuple[str, str] | None) -> Iterator[str]:
-    """Yield a `TiffData` for each plane; `file` is the name and the UUID of its file in a set of several."""
-    rest = "/>"
-    if file:
-        rest = ">" + element("UUID", {"FileName": file[0]}, f"urn:uuid:{file[1]}") + "</TiffData>"
+def tiff_data(pages: Pages, file: tuple[str, str] | None, first: tuple[str, str] | None = None) -> Iterator[str]:
+    """Yield a `TiffData` for each plane; `file` is the name and the UUID of its file in a set of several.
+
+    With `first`, one alone says in which file it lies, which is this one.
+    """
+    rest, named = (_ending(one) for one in (file, first or file))
     yield "".join([f'<TiffData IFD="{ifd}"{at} PlaneCount="{n}"{rest}' for ifd, at, n in pages.stretches])
     for some in pages.batches():
         columns = zip(some.numbers + some.blanks, *(some.loops[role] + some.gaps[role] for role in "CZT"), strict=True)
-        yield "".join(
-            [
-                f'<TiffData IFD="{ifd}" FirstC="{c}" FirstZ="{z}" FirstT="{t}" PlaneCount="1"{rest}'
-                for ifd, c, z, t in columns
-            ]
-        )
+        told = [
+            f'<TiffData IFD="{ifd}" FirstC="{c}" FirstZ="{z}" FirstT="{t}" PlaneCount="1"{rest}'
+            for ifd, c, z, t in columns
+        ]
+        if named != rest and told:
+            told[0], named = told[0].removesuffix(rest) + named, rest
+        yield "".join(told)
+
+
+def _ending(file: tuple[str, str] | None) -> str:
+    if file is None:
+        return "/>"
+    return ">" + element("UUID", {"FileName": file[0]}, f"urn:uuid:{file[1]}") + "</TiffData>"
 
 
 def with_planned(plan: Plan, outcome: Outcome) -> Mapping[int, Record]:

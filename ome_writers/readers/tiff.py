@@ -333,7 +333,7 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
     if min(sizes, default=1) < 1 or prod(sizes) > _MOST_PLANES:
         raise ValueError(f"{file}: claims to hold {' × '.join(map(str, sizes))} planes")
     numbers = np.full(sizes, -1, np.int64)
-    name = file.name
+    name, own = file.name, False
     for data in pixels.iterfind("{*}TiffData"):
         first, ifd = tuple(int(data.attrib[f"First{role}"]) for role in roles), int(data.attrib["IFD"])
         if (count := int(data.get("PlaneCount", "1"))) == 1:
@@ -343,8 +343,9 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
             count = min(count, numbers.size - flat)
             numbers.reshape(-1)[flat : flat + count] = ifd + np.arange(count)
         uuid = data.find("{*}UUID")
-        name = name if uuid is None else uuid.attrib["FileName"]
-    return Pages(file.with_name(name), numbers, sys.maxsize)
+        # If one does not say in which file it lies, that is this one, whatever it is called by now.
+        own, name = own or uuid is None, name if uuid is None else uuid.attrib["FileName"]
+    return Pages(file if own else file.with_name(name), numbers, sys.maxsize)
 
 
 # ── metadata of frames

@@ -92,7 +92,7 @@ def _check_references(folder: Path, texts: dict[str, bytes], seen: Mapping[str, 
                 referred += 1
                 if not is_plain_name(file):
                     check.fault(name, f"refers to {file!r}: must be the name of a file beside it")
-                elif file not in seen:
+                elif file not in seen and uuid != uuids.get(name):  # a file of its own may have been renamed
                     check.fault(name, f"refers to {file!r}, which is missing")
                 elif file in uuids and uuids[file] != uuid:
                     check.fault(name, f"calls {file} {uuid}, which calls itself {uuids[file]}: another file's UUID")

@@ -101,7 +101,9 @@ def _check_image(name: str, pixels: ET.Element, text: Described, check: Findings
     absent: set[str] = set()
     for data in pixels.iterfind("{*}TiffData"):
         uuid = data.find("{*}UUID")
-        file = text.own if uuid is None else uuid.get("FileName", text.own)
+        # Whatever it was called, it is still the file of that UUID.
+        is_own = uuid is None or uuid.text == text.root.get("UUID")
+        file = text.own if uuid is None or is_own else uuid.get("FileName", text.own)
         if file not in text.files:
             if file not in absent:
                 check.fault(name, f"its pixels should lie in {file!r}, which is not there")
