@@ -315,7 +315,7 @@ def test_shards_suit_the_disk(disk: Any, most: int) -> None:
     advice = advise(settings({}, dimensions=lonely), disk)
     assert (advice.shards, advice.reasons[1]) == (
         {},
-        "Chunks (1001) are files of their own, as no image has more than one.",
+        "Chunks (1,001) are files of their own, as no image has more than one.",
     )
 
 
