@@ -197,12 +197,14 @@ class _Cutter:
             return [segment]
         outer, inner = segment.loops[0], Segment(segment.rows, segment.loops[1:])
         each = inner.frames or 0
+        if not self._alike(inner, outer):
+            rounds_apart = [moved([inner], outer, number)[0] for number in range(outer.repeats or 0)]
+            return [part for one in rounds_apart for part in self.stretches(one, before, after)]
         aligned = self._alignment(outer, segment.rows, before)
         if aligned is None:
             head, turned, tail = self._turned(outer, inner)
-            if turned is None:
-                return [segment]
-            return [*head, *self.stretches(turned, [*before, *head], [*tail, *after]), *tail]
+            middle = [] if turned is None else self.stretches(turned, [*before, *head], [*tail, *after])
+            return [*head, *middle, *tail] or [segment]
         begin, rounds = aligned
         if (begin, rounds) == (0, 1) and not after:
             return [self._every_round(inner, outer.repeats)]
@@ -214,6 +216,11 @@ class _Cutter:
         end = None if cycles is None else start + cycles * rounds * each
         tail = [] if end is None else cut(segment, end, segment.frames)
         return [*cut(segment, 0, start), Stretch(self.columns(cycle), cycles), *tail]
+
+    def _alike(self, inner: Segment, outer: Loop) -> bool:
+        """Say whether the arrays that the rounds of a loop go to cut alike into blocks of the same bytes."""
+        arrays = np.unique(inner.rows["array"]) + outer.array * np.arange(outer.repeats or 1)[:, None]
+        return all(len(np.unique(of[arrays], axis=0)) == 1 for of in (self.blocks, self.shapes, self.frame_bytes))
 
     def _cycles(self, segment: Segment, begin: int, rounds: int, after: Sequence[Segment]) -> int | None:
         """Return how often a segment goes through whole blocks before those begin that come after it."""

@@ -79,9 +79,9 @@ class Document:
     body: Any
     """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML; what is long and goes
     to an OME-TIFF whose pages have their places is a `Text`."""
-    blank_pages: int = 0
-    """`comment`: how many pages of the fill value the file has to have behind those of its frames; they stand for
-    planes that did not come."""
+    blank_pages: tuple[int, ...] = ()
+    """`comment`: numbers of arrays. For each the file has to have a page of its fill value behind those of its frames,
+    which stands for planes that did not come."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """`comment`: where each planned frame has its page, the shapes of the images of the file, whose pages the text
     counts one after another, in storage order. Nothing while it counts them as they were planned."""

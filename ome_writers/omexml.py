@@ -112,8 +112,10 @@ def tiff_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> Sequence[Docum
     return (first, *(_comment(path, _ome(own, reference), blank, shapes) for path, own in others))
 
 
-def _comment(path: str, text: str | Text, blank: Mapping[str, int], shapes: Mapping[str, Shapes]) -> Document:
-    return Document(path, "comment", text, blank_pages=blank.get(path, 0), shapes=shapes.get(path, ()))
+def _comment(
+    path: str, text: str | Text, blank: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shapes]
+) -> Document:
+    return Document(path, "comment", text, blank_pages=blank.get(path, ()), shapes=shapes.get(path, ()))
 
 
 def companion_name(plan: Plan) -> str:
@@ -132,8 +134,8 @@ class Copies(Sequence[Document]):
     paths: tuple[str, ...]
     uuids: tuple[str, ...]
     content: str | Text
-    blank: Mapping[str, int]
-    """How many blank pages those end with that do."""
+    blank: Mapping[str, tuple[int, ...]]
+    """For which arrays those end with blank pages that do."""
     shapes: Mapping[str, Shapes]
     """See `Document.shapes`."""
 
@@ -189,8 +191,8 @@ class _Content:
     """The reference to the one that says how the run went."""
     own: tuple[str, str] | None
     """Name and UUID of the file, if it is the only one and has no page for some of its planes."""
-    blank: Mapping[str, int]
-    """How many blank pages those files end with that do."""
+    blank: Mapping[str, tuple[int, ...]]
+    """For which arrays those files end with blank pages that do."""
     shapes: Mapping[str, Shapes]
     """See `Document.shapes`; by path of the file."""
 
@@ -238,7 +240,7 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
     in_tiff = plan.settings.format.name == "ome-tiff"
     shapes, axes = shapes_of(plan, outcome), axes_of(plan)
     images = images_of(plan, shapes)
-    pages, blank = [NO_PAGES] * len(images), dict[str, int]()
+    pages, blank = [NO_PAGES] * len(images), dict[str, tuple[int, ...]]()
     told = evolve(outcome, records=with_planned(plan, outcome))
     if in_tiff or (plan.frames or outcome.cursor) <= MOST_PLANES:
         pages, blank = pages_of(plan, told, shapes, axes)

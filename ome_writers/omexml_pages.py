@@ -70,10 +70,10 @@ NO_PAGES: Final = Pages(tuple, any=False, blanks=np.empty(0, np.int64))
 
 def pages_of(
     plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]], axes: Sequence[Axis]
-) -> tuple[list[Pages], dict[str, int]]:
+) -> tuple[list[Pages], dict[str, tuple[int, ...]]]:
     """Return the planes of each array that came, or while the run lasts those that will.
 
-    And of how many blank pages each file has to end with, if any.
+    And for which arrays each file has to end with a blank page, if for any.
     """
     if outcome.placed and plan.settings.format.name == "ome-tiff":
         return _placed(plan, outcome, shapes, axes), {}

@@ -32,8 +32,8 @@ class Paging:
     """Number of each row's page in its file."""
     blanks: NDArray[np.int64]
     """For each array the number of the page that stands for its other planes, -1 if there is none."""
-    behind: dict[str, int]
-    """How many blank pages those files end with that do."""
+    behind: dict[str, tuple[int, ...]]
+    """For which arrays those files end with a blank page that do, in the order of these pages."""
 
 
 def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
@@ -46,7 +46,7 @@ def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
     ...     dimensions=dims_from_standard_axes({"t": 2, "c": 2, "y": 8, "x": 8})))
     >>> pages = paging(plan, plan.rows(0, 3), [(2, 2, 8, 8)])
     >>> pages.numbers.tolist(), pages.blanks.tolist(), pages.behind
-    ([0, 1, 2], [3], {'': 1})
+    ([0, 1, 2], [3], {'': (0,)})
     """
     files = plan.layout.files
     numbered = {path: number for number, path in enumerate(files)}
@@ -60,8 +60,10 @@ def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
     wanting = np.flatnonzero(standing & (paged < [int(mask.sum()) for mask in paged_masks(plan, shapes)]))
     blanks = np.full(len(file_of), -1)
     blanks[wanting] = counts[file_of[wanting]] + _ordinals(file_of[wanting], len(files))
-    behind = zip(files, np.bincount(file_of[wanting], minlength=len(files)).tolist(), strict=True)
-    return Paging(_ordinals(file, len(files)), blanks, {path: count for path, count in behind if count})
+    behind: dict[str, list[int]] = {}
+    for array in wanting.tolist():
+        behind.setdefault(plan.layout.arrays[array].path, []).append(array)
+    return Paging(_ordinals(file, len(files)), blanks, {path: tuple(arrays) for path, arrays in behind.items()})
 
 
 def _ordinals(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:

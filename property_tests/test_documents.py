@@ -132,7 +132,9 @@ def test_tiff_data_is_a_bijection_onto_the_planes_that_came_and_the_others_are_b
         assert {key: pages[key[0]][key[1]] for key in told} == told
         assert sorted(map(repr, told.values())) == sorted(map(repr, expected))
         assert all(len(set(images)) == 1 for images in blank.values()), "tifffile cannot read a page of two images"
-        ends = {document.path: document.blank_pages for document in made(drawn, outcome) if document.kind == "comment"}
+        ends = {
+            document.path: len(document.blank_pages) for document in made(drawn, outcome) if document.kind == "comment"
+        }
         for (file, ifd), (image, *_) in blank.items():
             begun = ifd < len(pages[file])
             assert pages[file][ifd][0] == image if begun else ifd < len(pages[file]) + ends[file]

@@ -51,6 +51,23 @@ def test_each_has_arrays_of_its_own(tmp_path: Path) -> None:
     assert ow.open_view(outcome.root, camera=0).shape == (2, 3, 4, 6)
 
 
+@pytest.mark.parametrize("shard", [None, 1])
+@pytest.mark.parametrize("name", ["direct", "tensorstore", "zarr-python"])
+def test_chunks_of_several_frames_of_cameras_that_take_turns(tmp_path: Path, name: str, shard: int | None) -> None:
+    # The outermost loop, so that blocks of one camera follow those of the other in the same buffers; its chunks end
+    # beyond the array, and the frames of one are in tiles.
+    cameras = ow.Dimension(
+        name="cam", coords=[ow.Camera(name="small", shape=(1, 1)), ow.Camera(name="large", chunk_shape=(2, 3))]
+    )
+    channels = ow.Dimension(name="c", coords=["DAPI", "GFP"], chunk_size=2)
+    z = ow.Dimension(name="z", count=3, chunk_size=2, shard_size_chunks=shard)
+    plan = ow.compile(acquisition(cameras, channels, z, root_path=str(tmp_path / "a.ome.zarr")))
+    root = ow.write(plan, frames(plan), name).root
+    small, large = (zarr.open_array(Path(root, spec.path), mode="r")[...] for spec in plan.layout.arrays)
+    assert small[..., 0, 0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert large.tolist() == np.broadcast_to(np.arange(7, 13).reshape(2, 3, 1, 1), (2, 3, 4, 6)).tolist()
+
+
 @pytest.mark.parametrize("camera", ["middle", 2, 1.5])
 def test_one_that_there_is_not_cannot_be_seen(tmp_path: Path, camera: Any) -> None:
     settings = acquisition(T, BOTH, Z, root_path=str(tmp_path / "a.ome.zarr"))

@@ -315,7 +315,7 @@ def test_frames_that_did_not_come_have_a_blank_page():
         (3, [(2, 1, 0, 0, 1), (3, 1, 1, 0, 1), (4, 2, 0, 0, 1), (5, 2, 1, 0, 1), (0, 0, 0, 0, 1), (1, 0, 1, 0, 1)]),
         (2, [(0, 0, 0, 0, 1), (1, 0, 1, 0, 1), (2, 1, 0, 0, 1), (3, 1, 1, 0, 1)]),
     ]
-    assert [document.blank_pages for document in documents_of(plan, outcome)] == [0, 0]
+    assert [document.blank_pages for document in documents_of(plan, outcome)] == [(), ()]
     assert blank_pages(ome) == ["0-1", "3"]
     run = annotations(ome, "ome-writers/run")
     version = run.pop("version")
@@ -348,7 +348,7 @@ def test_planes_after_the_last_frame_share_a_blank_page_at_the_end():
         (0, 0, 0, 0), (1, 0, 0, 1), (2, 0, 0, 2), (3, 1, 0, 0), (3, 1, 0, 1), (3, 1, 0, 2)
     ]  # fmt: skip
     assert blank_pages(ome) == ["5", "3"]
-    assert [document.blank_pages for document in documents_of(plan, outcome)] == [1, 1]
+    assert [document.blank_pages for document in documents_of(plan, outcome)] == [(0,), (1,)]
 
 
 def test_in_one_file_pages_run_on_through_all_images():

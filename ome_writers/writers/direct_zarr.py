@@ -48,9 +48,9 @@ class _Frames:
     dtype: np.dtype[Any]
     deep: int
     """Frames in a chunk."""
-    plain: bool
-    """Whether a frame's pixels lie in one file as they lie in memory."""
     sharded: bool
+    straight: frozenset[int]
+    """Bytes of a frame, and of a whole chunk, if its pixels lie in a shard as they lie in memory."""
 
 
 class DirectZarr:
@@ -132,7 +132,7 @@ class DirectZarr:
         for _, array, start, data in blocks:
             frames = self._frames[array]
             file, offset = self._placement.at(array, start)
-            if not (frames.plain and frames.sharded):
+            if data.nbytes not in frames.straight:
                 self._write_cut(frames, file, offset, data)
                 continue
             if waiting and (file != number or offset != end or end - begin >= _TOGETHER):
@@ -282,13 +282,15 @@ class DirectZarr:
 def _frames(spec: ArraySpec, cut: Cut) -> _Frames:
     height, width = (size or 1 for size in spec.shape[-2:])
     deep = prod(spec.chunk_shape[:-2])
+    plain = cut.parts == cut.tiles == (1, 1) and cut.tile == (height, width)
+    sharded = spec.shard_shape is not None
     return _Frames(
         spec=spec,
         cut=cut,
         dtype=np.dtype(spec.dtype).newbyteorder("<"),
         deep=deep,
-        plain=cut.parts == cut.tiles == (1, 1) and cut.tile == (height, width),
-        sharded=spec.shard_shape is not None,
+        sharded=sharded,
+        straight=frozenset({cut.run_bytes, cut.run_bytes * deep}) if plain and sharded else frozenset(),
     )
 
 

@@ -263,10 +263,11 @@ class TiffWriter:
         """
         try:
             self._take(documents, place=False)
-            wanted = {document.path: document.blank_pages for document in documents if document.kind == "comment"}
+            for document in documents:
+                for array in document.blank_pages:
+                    self._append(array, self._blank(array))
             for array, spec in enumerate(self._specs):
-                empty = not self._files[spec.path].has_pages
-                for _ in range(max(wanted.pop(spec.path, 0), empty)):
+                if not self._files[spec.path].has_pages:
                     self._append(array, self._blank(array))
             self._take(documents)
         finally:

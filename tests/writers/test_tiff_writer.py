@@ -193,13 +193,43 @@ def test_files_end_with_the_blank_pages_that_their_documents_ask_for(tmp_path: P
     first, second = plan.layout.files
     writer.close(
         [
-            ow.Document(first, "comment", "<stopped/>", blank_pages=2),
-            ow.Document(second, "comment", "<none/>", blank_pages=1),
+            ow.Document(first, "comment", "<stopped/>", blank_pages=(0, 0)),
+            ow.Document(second, "comment", "<none/>", blank_pages=(1,)),
         ]
     )
     assert np.array_equal(np.stack(pages(tmp_path / "a" / first)), [data[0], data[0] * 0, data[0] * 0])
     assert np.array_equal(np.stack(pages(tmp_path / "a" / second)), data * 0)
     assert [description(tmp_path / "a" / name) for name in (first, second)] == ["<stopped/>", "<none/>"]
+
+
+def test_a_blank_page_has_the_shape_and_dtype_of_the_array_for_which_it_stands(tmp_path: Path) -> None:
+    cameras = [ow.Camera(name="wide", shape=(8, 6), dtype="float32"), ow.Camera(name="tall", shape=(3, 9))]
+    settings = ow.AcquisitionSettings(
+        root_path=str(tmp_path / "a.ome.tiff"),
+        dimensions=[
+            ow.Dimension(name="t", count=4, type="time"),
+            ow.Dimension(name="cam", coords=cameras, type="camera"),
+            ow.Dimension(name="c", count=2, type="channel"),
+            ow.Dimension(name="y", count=8, type="space"),
+            ow.Dimension(name="x", count=6, type="space"),
+        ],
+        dtype="uint16",
+        format=ow.OmeTiffFormat(prefer_single_file="always"),
+        compression="zlib",
+    )
+    plan = ow.compile(settings)
+    came = [np.full(shape, 7, dtype) for shape, dtype in (((8, 6), "float32"), ((8, 6), "float32"), ((3, 9), "uint16"))]
+    root = ow.write(plan, came, "tifffile").root
+    with tifffile.TiffFile(root) as file:
+        assert [(page.shape, str(page.dtype)) for page in file.pages] == [
+            ((8, 6), "float32"),
+            ((8, 6), "float32"),
+            ((3, 9), "uint16"),
+            ((3, 9), "uint16"),
+        ]
+        wide, tall = (series.asarray() for series in file.series)
+    assert np.array_equal(wide, np.stack(came[:2]))
+    assert np.array_equal(tall, np.stack([came[2], came[2] * 0]))
 
 
 def test_a_file_without_frames_gets_a_blank_page(tmp_path: Path) -> None:
