@@ -230,15 +230,20 @@ def _cut(
     if mask.all():
         yield box
         return
-    for axis in order:
-        slices = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1)
-        _, first, group = np.unique(slices, axis=0, return_index=True, return_inverse=True)
-        if len(first) > 1:
-            for number in np.argsort(first).tolist():
-                members = np.flatnonzero(group.reshape(-1) == number)
-                inner = [ranks if k != axis else ranks[members] for k, ranks in enumerate(box)]
-                yield from _cut(np.take(mask, members, axis), inner, order)
-            return
+    # It is not the same everywhere, and so it is not along some axis.
+    by_axis = ((axis, *_groups(mask, axis)) for axis in order)
+    axis, first, group = next(found for found in by_axis if len(found[1]) > 1)
+    for number in np.argsort(first).tolist():
+        members = np.flatnonzero(group == number)
+        inner = [ranks if k != axis else ranks[members] for k, ranks in enumerate(box)]
+        yield from _cut(np.take(mask, members, axis), inner, order)
+
+
+def _groups(mask: NDArray[np.bool_], axis: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where along an axis each of its slices comes first, and which of them stands at each place."""
+    slices = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1)
+    _, first, group = np.unique(slices, axis=0, return_index=True, return_inverse=True)
+    return first, group.reshape(-1)
 
 
 # ── frames to arrays ────────────────────────────────────────────────────────────────────────────────────────────────

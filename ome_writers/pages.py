@@ -59,14 +59,14 @@ def paging(plan: Plan, rows: Rows, shapes: Sequence[tuple[int, ...]]) -> Paging:
     standing = (paged > 0) | (np.isin(np.arange(len(file_of)), firsts) & (counts[file_of] == 0))
     wanting = np.flatnonzero(standing & (paged < [int(mask.sum()) for mask in paged_masks(plan, shapes)]))
     blanks = np.full(len(file_of), -1)
-    blanks[wanting] = counts[file_of[wanting]] + _ordinals(file_of[wanting], len(files))
+    blanks[wanting] = counts[file_of[wanting]] + ordinals(file_of[wanting], len(files))
     behind: dict[str, list[int]] = {}
     for array in wanting.tolist():
         behind.setdefault(plan.layout.arrays[array].path, []).append(array)
-    return Paging(_ordinals(file, len(files)), blanks, {path: tuple(arrays) for path, arrays in behind.items()})
+    return Paging(ordinals(file, len(files)), blanks, {path: tuple(arrays) for path, arrays in behind.items()})
 
 
-def _ordinals(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def ordinals(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return for each item how many of its group came before it.
 
     groups    0 1 1 0 1
@@ -74,6 +74,6 @@ def _ordinals(groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """
     order = np.argsort(groups, kind="stable")
     sizes = np.bincount(groups, minlength=count)
-    ordinals = np.empty(len(groups), np.int64)
-    ordinals[order] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return ordinals
+    out = np.empty(len(groups), np.int64)
+    out[order] = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return out

@@ -9,7 +9,7 @@ from pathlib import Path
 from ome_writers.begin import Backend
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.documents import Outcome, Verdict
-from ome_writers.journal import journal_folder, journal_of
+from ome_writers.journal import journal_folder
 from ome_writers.lock import Lock
 from ome_writers.manifest import MANIFEST
 from ome_writers.resumed import recovered
@@ -59,11 +59,11 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     """
     root = str(Path(path).expanduser())
     _undo_replacing(root)
+    outcome = recovered(root, backend)
+    if outcome is not None:
+        return outcome
     if not os.path.lexists(root):
         raise absent(root)
-    journal = journal_of(root)
-    if journal is not None:
-        return recovered(root, journal, backend)
     return _as_it_says(root)
 
 

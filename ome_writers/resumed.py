@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -29,14 +29,17 @@ from ome_writers.documents import Outcome, Verdict, documents
 from ome_writers.edits import differences
 from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.images import ranges
-from ome_writers.journal import Journal, journal_of
+from ome_writers.journal import Journal, journal_folder, journal_of
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent, reached
 from ome_writers.lock import Lock
+from ome_writers.ownership import why_not_dataset
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
 from ome_writers.puts import Puts
 from ome_writers.run import Run
 from ome_writers.serial import make_converter
+from ome_writers.target import absent as absent_dataset
+from ome_writers.target import aside
 from ome_writers.writer import Block, Writer, unit_for, writer_named
 
 _STRETCH: Final = 65_536
@@ -231,8 +234,8 @@ class ResumedRun(Run):
 # ── datasets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recovered(root: str, journal: Journal, backend: Backend = None) -> Outcome:
-    """Bring the dataset of a journal to its best final state, and return what came.
+def recovered(root: str, backend: Backend = None) -> Outcome | None:
+    """Bring a dataset to its best final state, and return what came; `None` if it has no journal.
 
     Raises
     ------
@@ -243,7 +246,16 @@ def recovered(root: str, journal: Journal, backend: Backend = None) -> Outcome:
     OSError
         If the disk fails. It can be done again.
     """
-    run = _attached(root, journal, backend)
+    if not os.path.lexists(journal_folder(root)):
+        return None
+
+    def make() -> ResumedRun | None:
+        journal = journal_of(root)
+        return None if journal is None else _attached(root, journal, backend)
+
+    run = _locked(root, make)
+    if run is None:
+        return None
     try:
         run.begin_syncing()
         return run.recover()
@@ -265,26 +277,14 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
     if not root or is_url(root):
         _refuse(("root_path",), f"only a dataset on a disk can be resumed; got {root!r}")
-    journal = journal_of(root)
-    if journal is None:
-        if os.path.lexists(root):
-            why = "there is no journal beside it. Either it is complete, or it was made by other means"
-            _refuse(("root_path",), f"{root} cannot be resumed: {why}")
+
+    def make() -> ResumedRun | None:
+        journal = _journal_for(plan, root)
+        return None if journal is None else _attached(root, journal, backend, resume=True)
+
+    run = _locked(root, make)
+    if run is None:
         return begun(plan, backend)
-    try:
-        _require_same(plan, journal.plan)
-        if not os.path.lexists(root):
-            if journal.told.ended or reached(journal.marks()):
-                _refuse(("root_path",), f"{root} is gone; its journal, {journal.folder}, is of no use without it")
-            journal.close()
-            return begun(plan, backend)
-        # What says how to go on, not what stands there, is what is given now.
-        settings = evolve(journal.plan.settings, buffer_bytes=plan.settings.buffer_bytes, sync=plan.settings.sync)
-        journal.plan = evolve(journal.plan, settings=settings)
-        run = _attached(root, journal, backend, resume=True)
-    except BaseException:
-        journal.close()
-        raise
     try:
         run.go_on()
         run.begin_syncing()
@@ -294,18 +294,53 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     return run
 
 
-def _attached(root: str, journal: Journal, backend: Backend, *, resume: bool = False) -> ResumedRun:
-    """Open the writer of a dataset that stands."""
-    plan, name = journal.plan, journal.begun.writer
-    writer = writer_for(plan, writer_named(name) if backend is None else backend)
+def _locked(root: str, make: Callable[[], ResumedRun | None]) -> ResumedRun | None:
+    """Return a run with the lock on its dataset, which comes before all else: who has it may be writing the journal."""
     lock = Lock(Path(root))
     try:
-        run = _opened(root, journal, writer, resume=resume)
+        run = make()
     except BaseException:
         lock.release()
         raise
-    run.held = lock
+    if run is None:
+        lock.release()
+    else:
+        run.held = lock
     return run
+
+
+def _journal_for(plan: Plan, root: str) -> Journal | None:
+    """Return the journal of the dataset to go on with, `None` if one is to be begun."""
+    journal = journal_of(root)
+    if journal is None:
+        if os.path.lexists(root):
+            why = "there is no journal beside it. Either it is complete, or it was made by other means"
+            _refuse(("root_path",), f"{root} cannot be resumed: {why}")
+        return None
+    try:
+        _require_same(plan, journal.plan)
+        if not os.path.lexists(root):
+            if journal.told.ended or reached(journal.marks()):
+                _refuse(("root_path",), f"{root} is gone; its journal, {journal.folder}, is of no use without it")
+            journal.close()
+            return None
+    except BaseException:
+        journal.close()
+        raise
+    # What says how to go on, not what stands there, is what is given now.
+    settings = evolve(journal.plan.settings, buffer_bytes=plan.settings.buffer_bytes, sync=plan.settings.sync)
+    journal.plan = evolve(journal.plan, settings=settings)
+    return journal
+
+
+def _attached(root: str, journal: Journal, backend: Backend, *, resume: bool = False) -> ResumedRun:
+    """Open the writer of a dataset that stands."""
+    try:
+        writer = writer_for(journal.plan, writer_named(journal.begun.writer) if backend is None else backend)
+        return _opened(root, journal, writer, resume=resume)
+    except BaseException:
+        journal.close()
+        raise
 
 
 def _opened(root: str, journal: Journal, writer: Writer, *, resume: bool) -> ResumedRun:
@@ -318,14 +353,19 @@ def _opened(root: str, journal: Journal, writer: Writer, *, resume: bool) -> Res
     if resume and journal.told.put and in_turn_only:
         _refuse(("backend",), f"{name} cannot go on with frames in any order; recover({root!r}) stores those that came")
     said = Outcome(writer=able.name, root=root, placed=able.positioned)
-    # An engine that only appends begins anew: all that came waits in the journal until it has ended.
-    anew = able.append_only and bool((journal.marks() == WAITS).any())
-    if anew:
-        aside = f"{root}.replaced-{os.urandom(4).hex()}"
-        Path(root).rename(aside)
-    writer.open(root, plan, documents(plan, journal.begun.stamp, said), attach=not anew)
-    if anew:
-        shutil.rmtree(aside)
+    marks, gone = journal.marks(), not os.path.lexists(root)
+    if gone and not (marks == WAITS).any():
+        raise absent_dataset(root)
+    if gone and np.isin(marks, (CAME, GIVEN)).any():
+        raise FileNotFoundError(f"{root} is gone, and with it frames that its journal, {journal.folder}, does not hold")
+    if able.append_only and not gone and (marks == WAITS).any():
+        # An engine that only appends begins anew: all that came waits in the journal until it has ended.
+        Path(root).rename(f"{root}.unfinished-{os.urandom(4).hex()}")
+        gone = True
+    writer.open(root, plan, documents(plan, journal.begun.stamp, said), attach=not gone)
+    for left in aside(Path(root), "unfinished"):
+        if why_not_dataset(left) is None:
+            shutil.rmtree(left)
     try:
         return ResumedRun(plan, writer, root, journal)
     except BaseException:

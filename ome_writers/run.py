@@ -208,15 +208,10 @@ class Run(SafeRun):
             whole = self.plan.frames in (None, self.cursor) and self.due <= self.cursor and error is None
             if self.puts is not None:
                 whole = whole and len(self.puts.order) == self.cursor
-            waited = self._complete()
-            verdict: Verdict = "complete" if whole else "stopped"
-            reason = self._failure or error
-            self.outcome = self._said("failed" if self._failure else verdict, reason)
             try:
-                waited += self._close_writer(self.outcome.told)
-            finally:
-                self.outcome = evolve(self.outcome, sync_seconds=waited)
+                self.outcome = self._ended(error, whole=whole)
                 self._end_journal()
+            finally:
                 self.let_go()
             if self._failure is not None:
                 raise self._failure
@@ -263,6 +258,18 @@ class Run(SafeRun):
             if helper is not None:
                 helper.end()
 
+    def _ended(self, error: BaseException | None, *, whole: bool) -> Outcome:
+        """Bring all that came into the dataset, with what becomes of the run; until then, the journal stays."""
+        try:
+            waited = self._complete()
+            verdict: Verdict = "failed" if self._failure else "complete" if whole else "stopped"
+            self.outcome = self._said(verdict, self._failure or error)
+            waited += self._close_writer(self.outcome.told)
+        except BaseException as interrupt:
+            self._interrupted(interrupt)
+            raise
+        return evolve(self.outcome, sync_seconds=waited)
+
     def _complete(self) -> float:
         """Store what is still on its way, and return how many seconds the device took for it."""
         waited = 0.0
@@ -277,9 +284,6 @@ class Run(SafeRun):
                 waited = self._sync()
             except Exception as failure:  # noqa: BLE001 - `close` tells it, once all is let go of
                 self._failed(failure, None)
-            except BaseException as interrupt:
-                self._interrupted(interrupt)
-                raise
         if self.puts is not None:
             self.puts.close()
         if self._failure is not None:
@@ -342,19 +346,6 @@ class Run(SafeRun):
         except OSError as error:
             message = f"{self.plan.locate(came.place)}: it could not be kept until its turn: {error}"
             raise WriteError(message, came.number) from error
-
-    def _end_journal(self) -> None:
-        """Remove the journal, unless something of it could still be of use: to go on, or to recover."""
-        journal, outcome = self.journal, self.outcome
-        if journal is None or outcome is None:
-            return
-        may_go_on = self.may_go_on and (self.puts is None or self.puts.spool is None)
-        with contextlib.suppress(OSError):
-            if outcome.verdict == "complete" or (outcome.verdict == "stopped" and not may_go_on):
-                journal.remove()
-            else:
-                journal.say({"ended": outcome.verdict, "error": outcome.error})
-                journal.close()
 
     def _pass(self, step: Step) -> None:
         _, array, _, _, index, buffer, slot, flags = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from time import monotonic
@@ -122,8 +123,11 @@ class SafeRun(RunState):
                 self.settle()
             unsafe = [*(places for _, places in self._handed), *(block.places for block in self._every_open())]
             kept = self.journal.waiting if self.journal is not None else ()
-            came = self.cursor - sum(map(len, self.skipped)) if self.puts is None else len(self.puts.order)
-            return came - sum(place not in kept for places in unsafe for place in places)
+            places = {place for places in unsafe for place in places if place not in kept}
+            if self.puts is not None:
+                return len(self.puts.order) - sum(place in self.puts for place in places)
+            # A block that could not be handed over holds a frame that was refused with it.
+            return self.cursor - sum(map(len, self.skipped)) - sum(place < self.cursor for place in places)
 
     def settle(self) -> None:
         """Ask the writer what it has stored by now, and note that these frames came."""
@@ -217,22 +221,45 @@ class SafeRun(RunState):
                 self.writer.close(described)
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()
-        except BaseException as interrupt:
-            self._interrupted(interrupt)
-            raise
         return 0.0
+
+    def _end_journal(self) -> None:
+        """Remove the journal, unless something of it could still be of use: to go on, or to recover."""
+        journal, outcome = self.journal, self.outcome
+        if journal is None or outcome is None:
+            return
+        may_go_on = self.may_go_on and (self.puts is None or self.puts.spool is None)
+        with contextlib.suppress(OSError):
+            if outcome.verdict == "complete" or (outcome.verdict == "stopped" and not may_go_on):
+                journal.remove()
+            else:
+                journal.say({"ended": outcome.verdict, "error": outcome.error})
+                journal.close()
 
     def _interrupted(self, interrupt: BaseException) -> None:
         """Let go of everything, as Ctrl-C came while the run was being closed; the journal stays, for `recover`."""
-        came = f"{self.cursor} frames came to {self.root or 'the stream'}"
-        done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it"
-        interrupt.add_note(f"{came}, and it was interrupted while it was being closed{done}")
+        self.outcome = None
+        with contextlib.suppress(Exception):  # The disk may be why somebody lost patience.
+            self._keep_all()
+        safe = "all" if self.safe_frames == self.steps else self.safe_frames
         self.outcome = self._said("stopped", interrupt)
+        done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it with {safe} of them"
+        came = f"{self.steps} frames came to {self.root or 'the stream'}"
+        interrupt.add_note(f"{came}, and it was interrupted while it was being closed{done}")
         self.writer.abort()
         if self.journal is not None:
             self.journal.close()
             self.journal = None
         self.let_go()
+
+    def _keep_all(self) -> None:
+        """Bring the frames to the journal that rest in open blocks."""
+        if self.journal is None:
+            return
+        for block in self._every_open():
+            for place, slot in zip(block.places, block.came, strict=True):
+                if place not in self.journal.waiting:
+                    self.journal.keep(place, block.pixels[slot])
 
     def _sync(self) -> float:
         """Bring all that is stored to the device, and return how many seconds that took."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ome_writers.check import Draft, build, shown
 from ome_writers.errors import FrameError, PlanError, PlanExhausted, Problem, SettingsError, WriteError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
-from ome_writers.items import Channel, Position
+from ome_writers.items import Camera, Channel, Position
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 
 Y, X = Dimension(name="y", count=4), Dimension(name="x", count=4)
@@ -93,6 +93,29 @@ POSITION = [
         "invalid_value",
         f"z_coord: must be finite; got {shown(Fraction(10**400))}",
     ),
+    ({"name": "a", "counts": 5}, "invalid_type", "counts: must be a mapping of dimensions to their counts; got 5"),
+    ({"name": "a", "counts": {"z": 0}}, "invalid_value", "counts.z: must be a whole number, at least 1; got 0"),
+    (
+        {"name": "a", "coords": 5},
+        "invalid_type",
+        "coords: must be a mapping of dimensions to lists of their elements; got 5",
+    ),
+    ({"name": "a", "coords": {"z": 5}}, "invalid_type", "coords.z: must be a list; got 5"),
+    (
+        {"name": "a", "coords": {"z": []}},
+        "invalid_value",
+        "coords.z: must name at least one; leave it out for all of them",
+    ),
+    (
+        {"name": "a", "coords": {"z": [1, None]}},
+        "invalid_type",
+        "coords.z.1: must be a name or a finite number; got None",
+    ),
+]
+CAMERA = [
+    ({"name": "a", "shape": 5}, "invalid_type", "shape: must be pixels along y and x; got 5"),
+    ({"name": "a", "shape": [4, 2.5]}, "invalid_type", "shape.1: must be a whole number; got 2.5"),
+    ({"name": "a", "shape": [4, 0]}, "invalid_value", "shape.1: must be a number greater than 0; got 0"),
 ]
 PLATE = [
     ({"row_names": "AB", "column_names": ["1"]}, "invalid_type", "row_names: must be a list of names; got 'AB'"),
@@ -401,6 +424,7 @@ ACQUISITION = [
 RULES = [
     *((Channel, *case) for case in CHANNEL),
     *((Position, *case) for case in POSITION),
+    *((Camera, *case) for case in CAMERA),
     *((Plate, *case) for case in PLATE),
     *((Dimension, *case) for case in DIMENSION),
     *FORMAT,

@@ -358,6 +358,23 @@ def test_uneven_elements_are_read_back_by_selection() -> None:
     assert [plan.locate(frame).coordinates for frame in plan.select(z=2).table["frame"].tolist()] == [
         {"c": channel, "z": 2} for channel in range(3)
     ]
+    assert [image.name for image in images.images_of(plan, plan.shapes(11))] == [
+        "a c=DAPI,Cy5 z=0,1,2,4",
+        "a c=GFP z=0:5:2",
+    ]
+
+
+def test_an_array_without_frames_has_reached_nothing() -> None:
+    plan = ow.compile(acquisition(ENDLESS, C))
+    assert plan.places.reading.reached(0, (0, 3)) == {}
+    assert plan.places.reading.reached(0, (2, 3)) == {"t": 2, "c": 3}
+
+
+def test_what_settings_hold_is_not_changed() -> None:
+    position = ow.Position(name="A", counts={"z": 2})
+    with pytest.raises(TypeError, match="part of frozen settings"):
+        position.counts["z"] = 3  # type: ignore[index]
+    assert position.counts == {"z": 2}
 
 
 def test_long_inner_loops_of_listed_frames_must_be_named() -> None:

@@ -291,6 +291,7 @@ def test_what_finish_refuses_changes_nothing(tmp_path: Path) -> None:
         ('"now": "2', '"now": "x', "stamp"),
         ('"size"', '"seize"', "files.0"),
         ('"finished": null', '"finished": {}', "finished"),
+        ('"finished": null', '"finished": {"frames": 9, "missing": [[3, 2]]}', "finished"),
         ("{\n", "", ""),
     ]:
         assert old in places

@@ -73,6 +73,22 @@ class PageFile(io.RawIOBase):
         self._put(entry + 4, struct.pack("=QQ", len(text), at))
         self.commit()
 
+    def cut(self, pages: int) -> int:
+        """Take away the pages behind so many, and return how many there are."""
+        if not self.has_pages():
+            return 0
+        at, count = _FIRST_DIRECTORY, 0
+        while count < pages and (directory := self._number(at)):
+            at, count = directory + 8 + 20 * self._number(directory), count + 1
+        # Each page stands behind the one before, whole; only an OME-XML may stand behind them all.
+        if behind := self._number(at):
+            self._put(at, bytes(8))
+            entry = self._tag(self._number(_FIRST_DIRECTORY), _IMAGE_DESCRIPTION) if count else (0, 0, 0)
+            if entry[2] < behind:
+                self._opened().truncate(behind)
+            self.commit()
+        return count
+
     def _number(self, at: int) -> int:
         file = self._opened()
         file.seek(at)

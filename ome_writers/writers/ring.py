@@ -143,6 +143,17 @@ class BufferedWriter:
         ring = self.ring
         return direct if ring is None else lambda *said: ring.notes.append(said)
 
+    @property
+    def recount(self) -> Callable[..., Any]:
+        """As the other writer, if it has this."""
+        return cast("Any", self.inner).recount  # type: ignore[no-any-return] # a method
+
+    def rest(self) -> None:
+        """Return when nothing is in line, and the other writer is at rest too."""
+        with contextlib.suppress(Exception):  # whoever writes next is told
+            self._through()
+        getattr(self.inner, "rest", tuple)()
+
     def write(self, blocks: Sequence[Block], /) -> None:
         """Copy blocks and put them in line; waits while there is no room.
 

@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
+from ome_writers.journal_file import CAME
 from ome_writers.layout import ArraySpec, block_shape
+from ome_writers.pages import ordinals
 from ome_writers.placement_tiff import resolution_of
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Capabilities, Documents, Selection
@@ -41,6 +43,8 @@ _GAP: Final = 16
 """Bytes between strips that must not touch; keeps pixels aligned."""
 _AT_ONCE: Final = 1024
 """Rows of the plan that are looked at together."""
+_MANY: Final = 65_536
+"""So many, where each needs little."""
 
 
 @define
@@ -118,6 +122,27 @@ class TiffWriter:
         self._take(documents)
         if "" in paths:
             self._opened(self._files[""])
+
+    def recount(self, marks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the files to the pages up to the last frame that came; return the marks without frames that have none.
+
+        A process that was killed may have left a page that it had not told of, or a part of those of a recovery.
+        """
+        came = np.flatnonzero(marks == CAME)
+        stop = int(came[-1]) + 1 if len(came) else 0
+        names = list(self._files)
+        file_of = np.array([names.index(spec.path) for spec in self._specs])
+        rows = (self._plan.rows(at, min(at + _MANY, stop)) for at in range(0, stop, _MANY)) if self._plan else ()
+        files = np.concatenate([np.empty(0, np.int64), *(file_of[some["array"]] for some in rows)])
+        wanted = np.bincount(files, minlength=len(names)).tolist()
+        there = np.zeros(len(names), np.int64)
+        for number, (file, pages) in enumerate(zip(self._files.values(), wanted, strict=True)):
+            there[number] = file.pages.cut(pages)
+            file.has_pages = bool(there[number])
+            file.pages.release()
+        found = marks.copy()
+        found[:stop][ordinals(files, len(names)) >= there[files]] = 0
+        return found
 
     def resize(self, array: int, shape: tuple[int, ...], /) -> None:
         """Do nothing: pages are appended, and the OME-XML says what they are."""

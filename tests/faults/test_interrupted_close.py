@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ome_writers as ow
+from ome_writers.run import Run
 from ome_writers.writer import writer_named
 from ome_writers.writers.direct import DirectWriter
 
@@ -33,11 +34,43 @@ def test_what_came_is_there_and_recover_completes_it(
         acquired(settings, how, patch, where)
     (note,) = caught.value.__notes__
     assert note.startswith(f"4 frames came to {root}")
-    assert note.endswith(f"ome-writers recover {root} completes it")
+    assert note.endswith(f"ome-writers recover {root} completes it with all of them")
     outcome = ow.recover(root)
     assert outcome.frames == 4
     assert np.array_equal(ow.open_view(root)[:], FRAMES)
     assert not ow.validate(root).failed
+
+
+@pytest.mark.parametrize(("backend", "suffix"), [("direct", ".ome.zarr"), ("tifffile", ".ome.tiff")])
+def test_ctrl_c_before_the_writer_ends_leaves_the_journal(
+    tmp_path: Path, backend: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / f"cells{suffix}")
+    settings = ow.AcquisitionSettings(
+        root_path=root, dtype="uint16", dimensions=ow.dims_from_standard_axes({"t": 4, "y": 8, "x": 8})
+    )
+    stream = ow.create_stream(settings, backend)
+    for number, frame in enumerate(FRAMES):
+        stream.append(frame, frame_metadata={"number": number})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "_close_writer", interrupted)
+        stream.close()
+    outcome = ow.recover(root)
+    assert (outcome.verdict, outcome.frames, outcome.records[3]) == ("complete", 4, {"number": 3})
+
+
+def test_frames_in_unfinished_chunks_are_counted_as_they_are_kept(tmp_path: Path) -> None:
+    root = str(tmp_path / "cells.ome.zarr")
+    dims = ow.dims_from_standard_axes({"t": 8, "y": 8, "x": 8}, chunk_shapes={"t": 3})
+    stream = ow.create_stream(ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims), "tensorstore")
+    for frame in FRAMES:
+        stream.append(frame)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
+        patch.setattr(Run, "_complete", interrupted)
+        stream.close()
+    assert caught.value.__notes__[0].endswith("completes it with all of them")
+    assert ow.recover(root).frames == 4
+    assert np.array_equal(ow.open_view(root)[:4], FRAMES)
 
 
 class Interrupted:
