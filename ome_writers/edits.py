@@ -252,9 +252,14 @@ def _text(model: OME) -> str:
 # ── namespaces ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def may_stand(namespace: str) -> bool:
+    """Return whether readers would not take what stands under that name for something else."""
+    return bool(namespace) and namespace not in _RESERVED and not namespace.startswith("ome-writers/")
+
+
 def require_namespace(namespace: object) -> None:
     """Raise `ValueError` if metadata of the whole acquisition cannot stand under that name."""
     if not isinstance(namespace, str) or not namespace:
         raise ValueError(f"a namespace must be a non-empty text; got {namespace!r}")
-    if namespace in _RESERVED or namespace.startswith("ome-writers/"):
+    if not may_stand(namespace):
         raise ValueError(f"the namespace {namespace!r} is reserved: readers would take it for something else")

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +34,20 @@ from ome_writers.journal_file import (
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
 from ome_writers.recordfile import Lines, Records
+from ome_writers.regular import MOST_DOCUMENT, IrregularFileError, open_regular, own_regular, read_regular
 from ome_writers.spool import Spool, kept_in
 from ome_writers.writers import placed
 from ome_writers.writers.files import sync_file, sync_folder
 
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_MOST_GAPS: Final = 2**26
+"""Places of which nobody knows, in what comes without end: a file that is all holes has no size of its own."""
 _RUN: Final = "run.json"
 _PLAN: Final = "plan.npz"
 _CAME: Final = "came"
 _METADATA: Final = "metadata"
 _WAITING: Final = "waiting"
 _NAMES: Final = frozenset({_RUN, _PLAN, _CAME, _METADATA, _WAITING})
+_PIECE: Final = 1 << 20
 _BYTES: Final = tuple(bytes([value]) for value in range(256))
 
 
@@ -65,7 +68,7 @@ class Journal:
 
     def __init__(self, folder: Path, plan: Plan, begun: Begun) -> None:
         self.folder, self.plan, self.begun = folder, plan, begun
-        self._came = os.open(folder / _CAME, _FLAGS, 0o666)
+        self._came = own_regular(folder / _CAME)
         self.records = Records(Lines(folder / _METADATA))
         self.waiting = Spool(None, folder / _WAITING)
         self.told = Told()
@@ -125,8 +128,15 @@ class Journal:
         most = MOST_PLACES if self.plan.frames is None else self.plan.frames
         if size > most:
             message = f"must have at most {most} bytes, one for each place of the plan; has {size}"
-            raise PlanError([Problem((str(self.folder / _CAME),), "invalid_file", message)])
+            self._refuse(message)
+        if self.plan.frames is None:
+            gaps = sum(placed.get(self._came, _PIECE, at).count(0) for at in range(0, size, _PIECE))
+            if gaps > _MOST_GAPS:
+                self._refuse(f"may leave at most {_MOST_GAPS} places open; leaves {gaps}")
         return np.frombuffer(placed.get(self._came, size, 0), np.uint8)
+
+    def _refuse(self, message: str) -> NoReturn:
+        raise PlanError([Problem((str(self.folder / _CAME),), "invalid_file", message)])
 
     def load(self) -> None:
         """Learn what an earlier process left."""
@@ -178,8 +188,9 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
     journal = None
     try:
         folder.mkdir(parents=True)
-        (folder / _PLAN).write_bytes(plan_to_npz(plan))
+        # First what says that this is a journal.
         (folder / _RUN).write_bytes(begun_to_json(begun))
+        (folder / _PLAN).write_bytes(plan_to_npz(plan))
         journal = Journal(folder, plan, begun)
         yield journal
     except BaseException:
@@ -198,8 +209,17 @@ def is_journal(folder: Path) -> bool:
     """Return whether a folder is a journal, and holds nothing else."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    names = {entry.name for entry in folder.iterdir()}
-    return names <= _NAMES and (_RUN in names or not names or names <= {_PLAN})
+    entries = list(folder.iterdir())
+    if not all(entry.name in _NAMES and entry.is_file() and not entry.is_symlink() for entry in entries):
+        return False
+    try:
+        # It is empty for a moment, or for good if the power fails in it.
+        said = read_regular(folder / _RUN, MOST_DOCUMENT)
+        return not said or bool(begun_from_json(said))
+    except FileNotFoundError:
+        return not entries
+    except (OSError, PlanError):
+        return False
 
 
 def journal_of(root: str | os.PathLike[str]) -> Journal | None:
@@ -215,7 +235,15 @@ def journal_of(root: str | os.PathLike[str]) -> Journal | None:
     folder = journal_folder(root)
     if not (folder / _RUN).exists() or not (folder / _PLAN).exists():
         return None
-    begun = begun_from_json((folder / _RUN).read_bytes())
+    try:
+        return _loaded(folder)
+    except IrregularFileError as error:
+        name = str(error.filename or folder)
+        raise PlanError([Problem((name,), "invalid_file", error.strerror or str(error))]) from error
+
+
+def _loaded(folder: Path) -> Journal:
+    begun = begun_from_json(read_regular(folder / _RUN, MOST_DOCUMENT, links=False))
     journal = Journal(folder, load_plan(folder / _PLAN), begun)
     try:
         journal.load()
@@ -239,7 +267,7 @@ def marks_beside(root: str | os.PathLike[str], most: int | None) -> NDArray[np.u
     if not (folder / _RUN).exists():
         return None
     try:
-        with (folder / _CAME).open("rb") as file:
+        with open_regular(folder / _CAME, links=False) as file:
             return np.frombuffer(file.read(MOST_PLACES if most is None else most), np.uint8)
     except FileNotFoundError:  # it is being made, or has just gone
         return None

@@ -26,7 +26,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from ome_writers.documents import Stamp
-from ome_writers.edits import Change, Edits
+from ome_writers.edits import Change, Edits, may_stand
 from ome_writers.errors import FrameError, Loc, PlanError, Problem
 from ome_writers.place_file import stamp_from
 from ome_writers.records import Record, as_json_object
@@ -151,7 +151,7 @@ def told_by(values: Iterable[Record]) -> Told:
     for value in values:
         more = value.get("globals")
         if isinstance(more, dict):
-            found |= {name: record for name, record in more.items() if isinstance(record, dict)}
+            found |= {name: record for name, record in more.items() if isinstance(record, dict) and may_stand(name)}
         if isinstance(value.get("edits"), dict):
             edits = _edits(value["edits"])
         put = put or value.get("put") is True
@@ -187,8 +187,8 @@ def reached(marks: NDArray[np.uint8]) -> int:
     >>> reached(np.array([CAME, 0, PASSED, 0], np.uint8))
     3
     """
-    known = np.flatnonzero(marks)
-    return int(known[-1]) + 1 if len(known) else 0
+    known = marks[::-1] != 0
+    return len(marks) - int(known.argmax()) if known.any() else 0
 
 
 def absent(marks: NDArray[np.uint8]) -> NDArray[np.int64]:

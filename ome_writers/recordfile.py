@@ -18,6 +18,7 @@ import numpy as np
 
 from ome_writers.journal_file import MOST_LINE, place_in, said, value_in
 from ome_writers.records import Record
+from ome_writers.regular import own_regular
 from ome_writers.writers.placed import get, put
 
 _IN_MEMORY: Final = 1 << 20
@@ -33,8 +34,7 @@ class Lines:
         self.end = 0
         self._closing: weakref.finalize[..., Any] | None = None
         if path is not None:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-            self._keep(os.open(path, flags, 0o666))
+            self._keep(own_regular(path))
             self.end = os.fstat(self._file).st_size
 
     def _keep(self, file: int) -> None:
@@ -56,6 +56,12 @@ class Lines:
             put(self._file, data, at)
         self.end += len(data)
         return at
+
+    def cut(self, end: int) -> None:
+        """Take away what lies behind `end`."""
+        if end < self.end:
+            os.ftruncate(self._file, end)
+            self.end = end
 
     def read(self, at: int, size: int) -> bytes:
         """Return bytes."""
@@ -139,8 +145,7 @@ class Records(Mapping[int, Record]):
                     yield value_in(line)
                 at += len(line)
         # What was torn does not become part of the next line.
-        if at < self.lines.end:
-            self.lines.append(b"\n")
+        self.lines.cut(at)
 
     def _order(self) -> tuple[Any, Any]:
         if self._sorted is None:

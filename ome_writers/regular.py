@@ -6,6 +6,7 @@ would fill the memory. Both are refused before a byte is read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -15,13 +16,13 @@ MOST_DOCUMENT: Final = 2**29
 """Bytes that a document of a dataset may have; with the metadata of a million frames it has about a third of that."""
 
 _FLAGS: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # else a pipe that nobody writes to is waited for
+    getattr(os, "O_NONBLOCK", 0)  # else a pipe that nobody writes to is waited for
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOINHERIT", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_OWN: Final = _FLAGS | os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
 class IrregularFileError(OSError):
@@ -41,13 +42,43 @@ def open_regular(path: str | os.PathLike[str], *, links: bool = True) -> BinaryI
     # What it is is asked first, since to open some devices does something to them, and again of what was opened.
     kind = os.stat(path, follow_symlinks=links).st_mode  # noqa: PTH116 - of whatever names a file
     if stat.S_ISREG(kind):
-        file = os.open(path, _FLAGS | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
+        file = os.open(path, os.O_RDONLY | _FLAGS | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
         kind = os.fstat(file).st_mode
         if stat.S_ISREG(kind):
             return os.fdopen(file, "rb")
         os.close(file)
     error = errno.EISDIR if stat.S_ISDIR(kind) else errno.ELOOP if stat.S_ISLNK(kind) else errno.EINVAL
     raise IrregularFileError(error, "is no regular file", os.fspath(path))
+
+
+def own_regular(path: str | os.PathLike[str]) -> int:
+    """Return the descriptor of a regular file to read and write, which is made if there is none.
+
+    What has another name as well is somebody else's too, and is not touched.
+
+    Raises
+    ------
+    IrregularFileError
+        If it is a symbolic link, a folder, a pipe, a device or the like, or a file with several names.
+    OSError
+        If it cannot be opened, or made.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _require_own(os.lstat(path), path)
+    file = os.open(path, _OWN, 0o666)
+    try:
+        _require_own(os.fstat(file), path)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _require_own(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise IrregularFileError(errno.EINVAL, "is no regular file", os.fspath(path))
+    if found.st_nlink > 1:
+        raise IrregularFileError(errno.EMLINK, "is a file with several names", os.fspath(path))
 
 
 def read_regular(path: str | os.PathLike[str], most: int, *, links: bool = True) -> bytes:

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ome_writers.regular import open_regular, own_regular
+
 _HEAD: Final = struct.Struct("<4sqqI")
 _MARK: Final = b"OMEw"
 _MOST_BYTES: Final = 2**40
@@ -75,7 +77,7 @@ class Spool:
     def _opened(self) -> Any:
         if self._path is not None:
             # Buffers of Python's own would only add a copy.
-            return self._path.open("r+b" if self._path.exists() else "x+b", buffering=0)
+            return os.fdopen(own_regular(self._path), "r+b", buffering=0)
         import tempfile
 
         return tempfile.TemporaryFile(prefix=".ome-writers-", suffix=".spool", dir=self._folder, buffering=0)
@@ -142,7 +144,7 @@ def kept_in(path: Path) -> Iterator[tuple[int, int, int]]:
     Whoever uses them knows which of them still wait: the others were let go of.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path, links=False)
     except FileNotFoundError:
         return
     with file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -156,6 +157,53 @@ def test_what_makes_no_sense_is_left_out() -> None:
 def test_a_journal_of_something_else(data: bytes) -> None:
     with pytest.raises(ow.PlanError, match=r"run\.json"):
         begun_from_json(data)
+
+
+def test_what_is_said_under_a_name_that_readers_know_is_left_out() -> None:
+    assert dict(told_by([{"globals": {"ome": {"a": 1}, "ome-writers/run": {}, "": {}, "lab": {"b": 2}}}]).globals) == {
+        "lab": {"b": 2}
+    }
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["came", "metadata", "waiting", "run.json"])
+def test_what_is_no_file_of_its_own_is_neither_read_nor_written(tmp_path: Path, name: str, kind: str) -> None:
+    root = abandoned(tmp_path, chunks={"t": 3})
+    mine = tmp_path / "thesis"
+    mine.write_bytes(b"thesis" * 10)
+    planted = journal_folder(root) / name
+    planted.unlink(missing_ok=True)
+    if kind == "link":
+        planted.symlink_to(mine)
+    elif kind == "second name":
+        planted.hardlink_to(mine)
+    elif kind == "pipe":
+        os.mkfifo(planted)
+    else:
+        planted.mkdir()
+    if (name, kind) == ("waiting", "second name"):
+        ow.recover(root)  # what is there is read, and is no frame
+    else:
+        with pytest.raises(ow.PlanError, match=rf"{name}: (is|must)" if name != "run.json" else "run.json"):
+            ow.recover(root)
+    assert mine.read_bytes() == b"thesis" * 10
+
+
+def test_a_file_of_holes_stands_for_no_frames(tmp_path: Path) -> None:
+    dims = ow.dims_from_standard_axes({"t": None, "y": 6, "x": 7})
+    root = abandoned(tmp_path, dimensions=dims)
+    with (journal_folder(root) / "came").open("r+b") as file:
+        file.truncate(2**27)
+    with pytest.raises(ow.PlanError, match="may leave at most 67108864 places open; leaves 134217723"):
+        ow.recover(root)
+
+
+def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
+    root = abandoned(tmp_path)
+    with (journal_folder(root) / "metadata").open("r+b") as file:
+        file.truncate(2**32)
+    assert len(ow.recover(root).records) == 5
+    assert (journal_folder(root) / "metadata").stat().st_size < 2**12
 
 
 def test_more_came_than_there_are_places(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Sequence
 from functools import cache
 from math import prod
@@ -44,6 +45,8 @@ from ome_writers.zarrjson import array_json
 
 _MOST_HANDLES: Final = 512
 """Arrays that tensorstore holds open at once."""
+_LETTING_GO: Final = 0.01
+"""Seconds after which a thread of the library that told of its work has let go of what it held for that."""
 _NO_EDGE: Final = 2**40
 """An extent that no array reaches."""
 
@@ -226,7 +229,10 @@ class TensorStoreWriter:
 
     def rest(self) -> None:
         """Wait until no thread of the library is at work for this writer."""
+        for future in tuple(self._resizing.values()):
+            future.exception()
         self.in_flight.rest()
+        time.sleep(_LETTING_GO)
 
     def flush(self, documents: Documents | None = None, /, *, durable: bool = False) -> None:
         """Wait until all blocks are stored, then replace the documents; `durable` costs a look at every file."""
