@@ -36,6 +36,8 @@ HOLES: Final = 8
 
 STEP_DTYPE: Final = np.dtype([("buffer", "<i4"), ("slot", "<i4"), ("flags", "u1")])
 
+_STRETCH: Final = 65_536
+"""Places that are looked at together."""
 _NO_END: Final = np.iinfo(np.int64).max
 
 
@@ -103,6 +105,22 @@ class Assembly:
         out = np.concatenate(parts) if parts else np.empty(0, STEP_DTYPE)
         out.flags.writeable = False
         return out
+
+    def open_at(self, place: int) -> dict[int, int]:
+        """Return the buffers that hold a block which is open before a place, and the place at which each was opened.
+
+        Costs the places up to there.
+        """
+        live: dict[int, int] = {}
+        for start in range(0, place, _STRETCH):
+            steps = self.rows(start, min(start + _STRETCH, place))
+            for at in np.flatnonzero((steps["buffer"] >= 0) & (steps["flags"] & (OPENS | CLOSES) != 0)).tolist():
+                buffer, _, flags = steps[at].tolist()
+                if flags & OPENS:
+                    live[buffer] = start + at
+                if flags & CLOSES:
+                    del live[buffer]
+        return live
 
     @cached_property
     def _starts(self) -> list[int]:

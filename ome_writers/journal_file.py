@@ -123,6 +123,8 @@ class Told:
     edits: Edits = field(factory=Edits)
     put: bool = False
     """Whether frames come in any order."""
+    lanes: bool = False
+    """Whether those of each camera come by themselves."""
     ended: str = ""
     """The verdict with which the run ended, if it did."""
     error: str | None = None
@@ -144,21 +146,21 @@ def told_by(values: Iterable[Record]) -> Told:
     Examples
     --------
     >>> told_by([{"globals": {"lab": {"room": 1}}}, {"globals": {"lab": {"room": 2}}}, {"put": True}])
-    Told(globals={'lab': {'room': 2}}, edits=Edits(groups={}, texts={}), put=True, ended='', error=None)
+    Told(globals={'lab': {'room': 2}}, edits=Edits(groups={}, texts={}), put=True, lanes=False, ended='', error=None)
     """
     found: dict[str, Record] = {}
-    edits, put, ended, error = Edits(), False, "", None
+    edits, put, lanes, ended, error = Edits(), False, False, "", None
     for value in values:
         more = value.get("globals")
         if isinstance(more, dict):
             found |= {name: record for name, record in more.items() if isinstance(record, dict) and may_stand(name)}
         if isinstance(value.get("edits"), dict):
             edits = _edits(value["edits"])
-        put = put or value.get("put") is True
+        put, lanes = put or value.get("put") is True, lanes or value.get("lanes") is True
         if isinstance(value.get("ended"), str):
             ended, why = str(value["ended"]), value.get("error")
             error = why if isinstance(why, str) else None
-    return Told(found, edits, put, ended, error)
+    return Told(found, edits, put, lanes, ended, error)
 
 
 def _edits(value: Any) -> Edits:

@@ -112,6 +112,16 @@ class Lane(Run):
     def _begin_forked(self) -> None:
         """Leave it to the whole run to come to rest before a fork."""
 
+    def go_on_at(self, cursor: int) -> None:
+        """Go on at a place of this part of the plan."""
+        self.cursor = cursor
+        self.reopen()
+
+    def restore(self, block: OpenBlock) -> None:
+        """Fill a block with what is stored of it."""
+        with self.whole.inner:
+            self.whole.restore(block)
+
     def end(self) -> None:
         """Hand over the blocks whose frames did not all come; the whole run holds all locks."""
         if self.whole.failure is None:
@@ -194,11 +204,17 @@ def lanes_of(run: Run) -> list[Lane]:
     with run.lock:
         if not run.lanes:
             run.require_unused()
-            made = [Lane(run, camera) for camera in range(cameras.count or 1)]
             in_turn = run.writer.capabilities.order == "planned"
-            puts = run.puts_for_all() if in_turn else Puts(run.plan, None)
-            run.begin_lanes(made, puts, Together([*(lane.lock for lane in made), run.inner]))
+            begin_lanes(run, run.puts_for_all() if in_turn else Puts(run.plan, None))
         return [lane for lane in run.lanes if isinstance(lane, Lane)]
+
+
+def begin_lanes(run: Run, puts: Puts) -> list[Lane]:
+    """Give a run a lane for each camera, and return them."""
+    cameras = run.plan.settings.camera_dimension
+    lanes = [Lane(run, camera) for camera in range(1 if cameras is None else cameras.count or 1)]
+    run.begin_lanes(lanes, puts, Together([*(lane.lock for lane in lanes), run.inner]))
+    return lanes
 
 
 def _writer_of_its_own(run: Run) -> Writer | None:

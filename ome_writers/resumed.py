@@ -21,7 +21,6 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
-from ome_writers.assembly import CLOSES, OPENS
 from ome_writers.begin import Backend, begun, writer_for
 from ome_writers.blocks import OpenBlock
 from ome_writers.casts import is_url
@@ -31,6 +30,7 @@ from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.images import ranges
 from ome_writers.journal import Journal, journal_folder, journal_of
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent, reached
+from ome_writers.lanes import begin_lanes
 from ome_writers.lock import Lock
 from ome_writers.ownership import why_not_dataset
 from ome_writers.plan import Plan
@@ -172,7 +172,9 @@ class ResumedRun(Run):
         with self.lock:
             self._mend()
             self._make_room()
-            if self._kept.told.put:
+            if self._kept.told.lanes:
+                self._go_on_in_lanes()
+            elif self._kept.told.put:
                 self._go_on_putting()
             else:
                 unknown = np.flatnonzero(self._marks == 0)
@@ -180,7 +182,7 @@ class ResumedRun(Run):
                 passed = ranges(np.flatnonzero(self._marks[: self.cursor] == PASSED))
                 for first, last in passed:
                     self.skipped.append(range(first, last + 1))
-                self._reopen()
+                self.reopen()
             self._kept.say({"ended": ""})
             self.writer.flush(self.documents())
 
@@ -188,34 +190,30 @@ class ResumedRun(Run):
         self.puts, self._in_turn, self.cursor = Puts(self.plan, None), False, self._end
         self.puts.restore(np.flatnonzero(self._marks == CAME))
 
-    def _reopen(self) -> None:
-        """Open the blocks that are open where the run goes on."""
-        live: dict[int, int] = {}
-        for start in range(0, self.cursor, _STRETCH):
-            stop = min(start + _STRETCH, self.cursor)
-            steps = self._assembly.rows(start, stop)
-            for at in np.flatnonzero((steps["buffer"] >= 0) & (steps["flags"] & (OPENS | CLOSES) != 0)).tolist():
-                buffer, _, flags = steps[at].tolist()
-                if flags & OPENS:
-                    live[buffer] = start + at
-                if flags & CLOSES:
-                    del live[buffer]
-        for buffer, place in live.items():
-            row, step = self.plan.rows(place, place + 1)[0], self._assembly.rows(place, place + 1)[0]
-            self._begin(int(row["array"]), tuple(row["index"].tolist()), buffer, int(step["flags"]))
+    def _go_on_in_lanes(self) -> None:
+        """Have each camera go on at the first of its frames of which nobody knows."""
+        self._go_on_putting()
+        for lane in begin_lanes(self, self.puts or Puts(self.plan, None)):
+            cursor = 0
+            for start in range(0, lane.plan.frames or self._end, _STRETCH):
+                numbers = lane.plan.rows(start, min(start + _STRETCH, lane.plan.frames or self._end))["frame"]
+                numbers = numbers[numbers < len(self._marks)]
+                unknown = np.flatnonzero(self._marks[numbers] == 0)
+                cursor = start + int(unknown[0] if len(unknown) else len(numbers))
+                if len(unknown) or len(numbers) < _STRETCH:
+                    break
+            lane.go_on_at(cursor)
 
-    def _begin(self, array: int, index: tuple[int, ...], buffer: int, flags: int) -> OpenBlock:
-        """Open a block, with what is stored of it."""
-        block = super()._begin(array, index, buffer, flags)
+    def restore(self, block: OpenBlock) -> None:
+        """Fill a block with what is stored of it, if anything is."""
         came = []
         for slot, at in enumerate(np.ndindex(*block.extent)):
-            place = self.plan.places.at(array, list(map(int.__add__, block.start, at)))
+            place = self.plan.places.at(block.array, list(map(int.__add__, block.start, at)))
             if place is not None and place < len(self._marks) and self._marks[place]:
                 came.append(slot)
         if came:
-            block.pixels[...] = self._as_stored(array, block.start).reshape(block.pixels.shape)
+            block.pixels[...] = self._as_stored(block.array, block.start).reshape(block.pixels.shape)
             block.slots += came
-        return block
 
     def _said(self, verdict: Verdict, reason: BaseException | None) -> Outcome:
         outcome = super()._said(verdict, reason)

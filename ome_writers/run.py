@@ -120,13 +120,13 @@ class Run(SafeRun):
 
     def begin_lanes(self, lanes: list[Any], puts: Puts, lock: Any) -> None:
         """Take frames through lanes from now on."""
-        if self.journal is not None:
-            self._first_put()
+        self._say({"lanes": True})
         self.lanes, self.puts, self._in_turn, self.lock = lanes, puts, False, lock
 
     def arrived(self, came: Came) -> None:
         """Note that a frame came through a lane."""
-        if self.puts is not None:
+        # After a fault they may come a second time.
+        if self.puts is not None and came.place not in self.puts:
             self.puts.add(came)
         self.cursor = max(self.cursor, came.place + 1)
 
@@ -151,8 +151,8 @@ class Run(SafeRun):
                 raise ValueError(ONE_WAY.format("camera(…).append" if self.lanes else "append"))
             puts = self.puts or self.puts_for_all()
             came = puts.admitted(frame, indices, metadata)
-            if self.puts is None and self.journal is not None:
-                self._first_put()
+            if self.puts is None:
+                self._say({"put": True})
             self.puts, self._in_turn = puts, False
             self.accept(came, puts)
 
@@ -320,7 +320,18 @@ class Run(SafeRun):
     def _begin(self, array: int, index: tuple[int, ...], buffer: int, flags: int) -> OpenBlock:
         """Open a block."""
         self._watch()
-        return self._open.begin(array, index, buffer, flags)
+        block = self._open.begin(array, index, buffer, flags)
+        self.restore(block)
+        return block
+
+    def reopen(self) -> None:
+        """Open the blocks that are open where the cursor stands."""
+        for buffer, place in self._assembly.open_at(self.cursor).items():
+            row, step = self.plan.rows(place, place + 1)[0], self._assembly.rows(place, place + 1)[0]
+            self._begin(int(row["array"]), tuple(row["index"].tolist()), buffer, int(step["flags"]))
+
+    def restore(self, block: OpenBlock) -> None:
+        """Fill a block with what is stored of it: nothing, where nobody wrote before."""
 
     def _keep_record(self, number: int, place: int, array: int, index: tuple[int, ...], record: Record) -> None:
         """Keep what came with a frame."""
@@ -329,10 +340,11 @@ class Run(SafeRun):
         if self._note is not None:
             self._note(number, array, index, record)
 
-    def _first_put(self) -> None:
-        """Have the journal know that frames come in any order."""
+    def _say(self, value: Mapping[str, Any]) -> None:
+        """Have the journal know in which way frames come."""
         try:
-            self.journal.say({"put": True})  # type: ignore[union-attr] # `put` has looked
+            if self.journal is not None:
+                self.journal.say(value)
         except OSError as error:
             raise (failure := self._failed(error, None)) from failure.__cause__
 

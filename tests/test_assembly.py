@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 import ome_writers as ow
-from ome_writers.assembly import CLOSES, OPENS
+from ome_writers.assembly import CLOSES, OPENS, assemble
 from ome_writers.order import Loop, Segment
 
 PLAN = ow.compile(
@@ -48,3 +48,8 @@ def test_every_block_opens_and_closes_once_wherever_a_loop_starts(step: int, fir
 
 def plan_steps(plan: ow.Plan) -> list[tuple[int, int, int]]:
     return [tuple(row) for row in ow.assemble(plan, "chunk").rows().tolist()]
+
+
+def test_which_blocks_are_open_at_a_place() -> None:
+    assembly = assemble(PLAN, "chunk")
+    assert [assembly.open_at(place) for place in (0, 1, 3, 4, 5)] == [{}, {0: 0}, {0: 0}, {}, {0: 4}]
