@@ -22,6 +22,7 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.files import load_plan
 from ome_writers.journal_file import (
     CAME,
+    MOST_GAPS,
     MOST_PLACES,
     WAITS,
     Begun,
@@ -39,8 +40,6 @@ from ome_writers.spool import Spool, kept_in
 from ome_writers.writers import placed
 from ome_writers.writers.files import sync_file, sync_folder
 
-_MOST_GAPS: Final = 2**26
-"""Places of which nobody knows, in what comes without end: a file that is all holes has no size of its own."""
 _RUN: Final = "run.json"
 _PLAN: Final = "plan.npz"
 _CAME: Final = "came"
@@ -131,8 +130,8 @@ class Journal:
             self._refuse(message)
         if self.plan.frames is None:
             gaps = sum(placed.get(self._came, _PIECE, at).count(0) for at in range(0, size, _PIECE))
-            if gaps > _MOST_GAPS:
-                self._refuse(f"may leave at most {_MOST_GAPS} places open; leaves {gaps}")
+            if gaps > MOST_GAPS:
+                self._refuse(f"may leave at most {MOST_GAPS} places open; leaves {gaps}")
         return np.frombuffer(placed.get(self._came, size, 0), np.uint8)
 
     def _refuse(self, message: str) -> NoReturn:

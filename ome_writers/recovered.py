@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ome_writers.begin import Backend
 from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.datasets.facts import facts_from
 from ome_writers.documents import Outcome, Verdict
 from ome_writers.journal import journal_folder
 from ome_writers.lock import Lock
 from ome_writers.manifest import MANIFEST
+from ome_writers.readers import noted
 from ome_writers.resumed import recovered
 from ome_writers.target import absent, aside, put_back
 
@@ -80,9 +85,13 @@ def _undo_replacing(root: str) -> None:
 
 def _as_it_says(root: str) -> Outcome:
     """Return what a dataset without a journal says of itself."""
-    verdict, frames = _said(root)
+    said = _said(root)
+    verdict: Verdict | None = said.get("verdict")
     if verdict in ("complete", "stopped", "failed"):
-        return Outcome(verdict=verdict, cursor=frames or 0, root=root)
+        # Numbers of frames are places in a plan that is whole; of another the journal stays.
+        missing = np.empty(0, np.int64) if (facts := facts_from(said)) is None else facts.missing
+        error = said.get("error")
+        return Outcome(verdict=verdict, cursor=said["frames"] + len(missing), missing=missing, error=error, root=root)
     if verdict is None:
         raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
     raise FileNotFoundError(
@@ -91,14 +100,12 @@ def _as_it_says(root: str) -> Outcome:
     )
 
 
-def _said(root: str) -> tuple[Verdict | None, int | None]:
-    """Return the verdict and the number of frames that stand in the documents of a dataset."""
-    manifest = Path(root, MANIFEST)
-    if not manifest.is_file():
-        said = read_dataset(root)
-        return said.verdict, said.frames  # type: ignore[return-value] # what it is, the caller looks
-    try:
-        found = json.loads(manifest.read_bytes())
-        return found["verdict"], int(found["frames"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotADataset(f"{manifest}: cannot be read: {error!r}") from error
+def _said(root: str) -> Mapping[str, Any]:
+    """Return what the documents of a dataset say of its run."""
+    if not Path(root, MANIFEST).is_file():
+        read_dataset(root)  # which knows better why something is none
+    said = noted(root)
+    frames = said.get("frames")
+    if said and (not isinstance(frames, int) or not isinstance(said.get("error"), str | None)):
+        raise NotADataset(f"{root}: what its documents say of its run cannot be understood")
+    return said

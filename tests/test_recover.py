@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import ome_writers as ow
 from ome_writers.datasets import read_dataset
+from ome_writers.journal import journal_folder
 from ome_writers.testing.killed import Case, Killed, must_hold
 
 CASES = [
@@ -74,3 +80,40 @@ def test_what_was_acknowledged_is_found(case: Case, every: dict[str, Killed]) ->
     again = ow.recover(killed.root)
     assert (again.verdict, again.frames) == ("stopped", outcome.frames)
     must_hold(case, killed.folder, outcome.cursor, outcome.missing.tolist())
+
+
+@pytest.mark.parametrize(("backend", "suffix"), [("direct", ".ome.zarr"), ("tifffile", ".ome.tiff"), ("scratch", "")])
+def test_what_has_no_journal_any_more_still_tells_of_its_holes(tmp_path: Path, backend: str, suffix: str) -> None:
+    root = tmp_path / f"cells{suffix}"
+    settings = ow.AcquisitionSettings(
+        root_path=str(root),
+        dtype="uint8",
+        dimensions=ow.dims_from_standard_axes({"t": 9, "y": 8, "x": 8}),
+        format="auto" if suffix else "scratch",
+    )
+    with ow.create_stream(settings, backend) as stream:
+        stream.append(np.ones((8, 8), "uint8"))
+        stream.skip(frames=2)
+        stream.append(np.ones((8, 8), "uint8"))
+    shutil.rmtree(journal_folder(root), ignore_errors=True)
+    outcome = ow.recover(root)
+    assert (outcome.verdict, outcome.cursor, outcome.missing.tolist()) == ("stopped", 4, [1, 2])
+
+
+@pytest.mark.parametrize("missing", [[[5, 4]], [[-1, 3]], [[0, 2**40]], [["a", 2]], 5])
+def test_holes_that_cannot_be_are_not_believed(tmp_path: Path, missing: Any) -> None:
+    root = tmp_path / "cells.ome.zarr"
+    settings = ow.AcquisitionSettings(
+        root_path=str(root), dtype="uint8", dimensions=ow.dims_from_standard_axes({"t": 9, "y": 8, "x": 8})
+    )
+    with ow.create_stream(settings, "direct") as stream:
+        stream.append(np.ones((8, 8), "uint8"))
+    shutil.rmtree(journal_folder(root))
+    document = json.loads((root / "zarr.json").read_bytes())
+    document["attributes"]["ome_writers"]["missing"] = missing
+    (root / "zarr.json").write_text(json.dumps(document))
+    assert ow.recover(root).missing.tolist() == []
+    document["attributes"]["ome_writers"]["frames"] = "many"
+    (root / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="cannot be understood"):
+        ow.recover(root)

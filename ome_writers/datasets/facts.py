@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
+from ome_writers.journal_file import MOST_GAPS
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.serial import settings_from
@@ -67,12 +68,15 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
     2
     """
     try:
-        stretches = [np.arange(first, last + 1) for first, last in noted.get("missing") or ()]
+        missing = [range(first, last + 1) for first, last in noted.get("missing") or ()]
+        # Ascending, and few enough: a few words could stand for more than fits into any memory.
+        if any(len(one) < 1 or one[0] < 0 for one in missing) or sum(map(len, missing)) > MOST_GAPS:
+            return None
         return Facts(
             verdict=str(noted["verdict"]),
             frames=int(noted["frames"]),
             planned=None if noted.get("planned") is None else int(noted["planned"]),
-            missing=np.concatenate([np.empty(0, np.int64), *stretches]),
+            missing=np.concatenate([np.empty(0, np.int64), *(np.arange(one.start, one.stop) for one in missing)]),
             error=noted.get("error"),
             dimensions=tuple(map(_dimension, noted["dimensions"])),
             axes=tuple(map(str, noted["axes"])),
