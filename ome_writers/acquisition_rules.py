@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ome_writers import ragged_rules, rules
 from ome_writers.beyond import ask
+from ome_writers.casts import is_url
 from ome_writers.check import (
     Rule,
     choice,
@@ -28,6 +29,9 @@ from ome_writers.check import (
     whole,
 )  # fmt: skip
 from ome_writers.errors import Problem
+
+_MOST_NAME: Final = 229
+"""Bytes that the name of a dataset may have: systems take 255, and its `.journal.replaced-01234567` may stand there."""
 
 # ── formats ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -326,6 +330,11 @@ def _root_name(settings: Any) -> Iterator[Problem]:
     path = settings.root_path
     if path and settings.format.name != "scratch" and re.split(r"[/\\]", path.rstrip("/\\"))[-1] in ("", ".", ".."):
         message = f"must end in the name that the dataset shall have; got {shown(path)}"
+        yield Problem(("root_path",), "invalid_value", message)
+        return
+    name = re.split(r"[/\\]", settings.output_path.rstrip("/\\"))[-1]
+    if not is_url(path) and (size := len(name.encode(errors="surrogatepass"))) > _MOST_NAME:
+        message = f"the name of the dataset, with its suffix, must have at most {_MOST_NAME} bytes; has {size}"
         yield Problem(("root_path",), "invalid_value", message)
 
 

@@ -448,6 +448,13 @@ READY = [
         ["missing"],
         ["root_path: is required for ome-zarr: where shall it be written?"],
     ),
+    (
+        acquisition(root_path=f"data/{'µ' * 111}.ome.zarr"),
+        ["invalid_value"],
+        ["root_path: the name of the dataset, with its suffix, must have at most 229 bytes; has 231"],
+    ),
+    (acquisition(root_path=f"data/{'a' * 220}.ome.zarr"), [], []),
+    (acquisition(root_path=f"s3://bucket/{'a' * 240}.ome.zarr"), [], []),
     (acquisition(dtype="complex64", root_path="a.tif"), [], []),
     (
         acquisition(dtype="float16", root_path="a.tif"),
