@@ -138,24 +138,30 @@ class SafeRun(RunState):
         for numbers, places in self._handed:
             if pending and not pending.isdisjoint(numbers):
                 held.append((numbers, places))
-            elif self.journal is not None:
-                self.journal.mark_all(places)
+            else:
+                self._have(places)
         self._handed = held
         self._asked = monotonic()
 
     def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Note that the writer has frames, all that there is of each."""
-        if self._at_once or self._ack == "close":
-            if self.journal is not None and self._at_once:
-                self.journal.mark_all(places)
-            elif self.journal is not None:
-                # Those that wait in the journal do so until the engine has ended.
-                self.journal.mark_all([place for place in places if place not in self.journal.waiting], GIVEN)
+        if self._at_once or (self._ack == "close" and self._pending is None):
+            self._have(places)
             return
         self._handed.append((tuple(numbers), tuple(places)))
         self._watch()
         if len(self._handed) < _FEW or monotonic() - self._asked > _OFTEN:
             self.settle()
+
+    def _have(self, places: Sequence[int]) -> None:
+        """Note that frames are in the dataset; or in an engine, which does not say when they are there."""
+        if self.journal is None:
+            return
+        if self._ack != "close":
+            self.journal.mark_all(places)
+        else:
+            # Those that wait in the journal do so until the engine has ended.
+            self.journal.mark_all([place for place in places if place not in self.journal.waiting], GIVEN)
 
     def _watch(self) -> None:
         """Have a thread look after frames that are not stored yet."""
@@ -242,8 +248,9 @@ class SafeRun(RunState):
         with contextlib.suppress(Exception):  # The disk may be why somebody lost patience.
             self._keep_all()
         safe = "all" if self.safe_frames == self.steps else self.safe_frames
+        some = f"with {safe} of them" if self._ack != "close" else "with those that its engine has stored"
         self.outcome = self._said("stopped", interrupt)
-        done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it with {safe} of them"
+        done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it {some}"
         came = f"{self.steps} frames came to {self.root or 'the stream'}"
         interrupt.add_note(f"{came}, and it was interrupted while it was being closed{done}")
         self.writer.abort()

@@ -243,7 +243,8 @@ def ack_for(plan: Plan, capabilities: Capabilities) -> str:
     'block'
     """
     held = capabilities.positioned and unit_for(plan, capabilities) != "frame"
-    return "block" if plan.settings.buffer_bytes or held else capabilities.ack
+    # A ring delays what a writer says; it does not have one say more.
+    return "block" if capabilities.ack == "append" and (plan.settings.buffer_bytes or held) else capabilities.ack
 
 
 def peak_bytes_for(plan: Plan, capabilities: Capabilities) -> int:

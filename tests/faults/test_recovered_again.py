@@ -176,3 +176,20 @@ def test_behind_a_ring_too_a_writer_says_what_came() -> None:
 
     assert BufferedWriter(Counts(), 100).recount(1) == 2
     assert not hasattr(BufferedWriter(MemoryWriter(), 100), "recount")
+
+
+@pytest.mark.parametrize("rounds", range(3))
+def test_an_engine_behind_a_ring_has_what_left_the_ring(tmp_path: Path, rounds: int) -> None:
+    root, count = str(tmp_path / "cells.ome.zarr"), 400 + rounds
+    dims = ow.dims_from_standard_axes({"t": 1000, "y": 64, "x": 64}, chunk_shapes={"t": 4})
+    acquisition = ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims, buffer_bytes=2**20)
+    stream = ow.create_stream(acquisition, "acquire-zarr")
+    for number in range(count):
+        stream.append(np.full((64, 64), number + 1, "uint16"))
+    assert stream.safe_frames == 0
+    stream._run.abort()  # noqa: SLF001 - as above
+    outcome = ow.recover(root)
+    assert 0 < outcome.frames < count
+    missing = set(outcome.missing.tolist())
+    came = [number for number in range(outcome.cursor) if number not in missing]
+    assert ow.open_view(root)[:, 0, 0][came].tolist() == [number + 1 for number in came]
