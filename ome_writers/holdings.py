@@ -197,9 +197,10 @@ def _shortened(elements: tuple[int, ...]) -> Elements:
 
 def _boxes(codes: Digits, whole: Sequence[Elements], axes: Sequence[Dimension]) -> Iterator[tuple[Elements, ...]]:
     """Yield the elements of boxes without holes that hold all codes."""
+    had = [set(column) for column in codes.T.tolist()]
     used = [
-        [element for element in elements if element in set(codes[:, k].tolist())] if elements is not ENDLESS else [0]
-        for k, elements in enumerate(whole)
+        [0] if elements is ENDLESS else [element for element in elements if element in here]
+        for elements, here in zip(whole, had, strict=True)
     ]
     mask = np.zeros([len(elements) for elements in used], bool)
     ranks = [{element: rank for rank, element in enumerate(elements)} for elements in used]
