@@ -109,16 +109,15 @@ def _places(plan: Plan, at: Places) -> NDArray[np.int64]:
     PlanError
         With the first thing that is wrong with it.
     """
+    if isinstance(at, np.ndarray) or not any(isinstance(one, Mapping) for one in at):
+        return checked(at, plan.frames)
     number = 0
     try:
-        if isinstance(at, np.ndarray) or not any(isinstance(one, Mapping) for one in at):
-            return checked(at, plan.frames)
         found: list[Any] = []
         for number, one in enumerate(at):  # noqa: B007 - told below
             found.append(plan.place(**one) if isinstance(one, Mapping) else one)
     except PlanError as error:
-        where = ("at", number)
-        raise PlanError([problem.under(*where) for problem in error.problems]) from error
+        raise PlanError([problem.under("at", number) for problem in error.problems]) from error
     return checked(found, plan.frames)
 
 

@@ -353,14 +353,14 @@ def test_a_writer_that_fails(make: type[MemoryWriter]) -> None:
 @pytest.mark.parametrize(
     ("at", "message"),
     [
-        ([0, 1, 0], r"at\.2: must come once; 0 is number 0 as well"),
-        ([0, 24], r"at\.1: must be from 0 to 23; got 24"),
-        ([-1], r"at\.0: must be from 0 to 23; got -1"),
-        ([0.5], r"at: must be a sequence of places, which are integers"),
-        (np.zeros((2, 2), int), r"at: must be a sequence of places, which are integers"),
-        ([{"t": 0, "p": 0, "c": 0, "z": 0}, {"t": 0, "p": 0, "c": "Cy5", "z": 0}], r"at\.1\.c: must be one of"),
-        ([{"t": 0, "p": 0, "c": 0, "z": 0}, 0], r"at\.1: must come once"),
-        ([{"t": 0, "p": 0, "c": 0}], r"at\.0\.z: must be given"),
+        ([0, 1, 0], r"^at\.2: must come once; 0 is number 0 as well"),
+        ([0, 24], r"^at\.1: must be from 0 to 23; got 24"),
+        ([-1], r"^at\.0: must be from 0 to 23; got -1"),
+        ([0.5], r"^at: must be a sequence of places, which are integers"),
+        (np.zeros((2, 2), int), r"^at: must be a sequence of places, which are integers"),
+        ([{"t": 0, "p": 0, "c": 0, "z": 0}, {"t": 0, "p": 0, "c": "Cy5", "z": 0}], r"^at\.1\.c: must be one of"),
+        ([{"t": 0, "p": 0, "c": 0, "z": 0}, 0], r"^at\.1: must come once"),
+        ([{"t": 0, "p": 0, "c": 0}], r"^at\.0\.z: must be given"),
     ],
 )
 def test_places_that_cannot_be(at: Any, message: str, tmp_path: Path) -> None:
