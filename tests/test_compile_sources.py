@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,19 @@ class TestEvents:
         assert names(plan, "c") == ["A", "B"]
         assert plan.table["index"].tolist() == [[0, 0], [0, 1], [1, 1]]
 
+    @pytest.mark.parametrize("axis", ["t", "z", "p", "angle"])
+    def test_the_cost_is_that_of_the_events_not_of_their_indices(self, axis: str) -> None:
+        tracemalloc.start()
+        plan = compiled([{axis: 0}, {axis: 2**31 - 2}])
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+        tracemalloc.stop()
+        assert plan.frames == 2
+        assert sizes(plan) == ("p=2" if axis == "p" else f"{axis}=2147483647")
+
+    def test_numbers_that_nobody_knows(self) -> None:
+        index = [{"index": {"t": t}, "x_pos": x} for t, x in enumerate([1, np.float32(2.5), None, np.nan, "NaN"])]
+        np.testing.assert_array_equal(compiled(index).settings.frames.position_x, [1, 2.5, *[np.nan] * 3])
+
     def test_positions_that_share_a_grid(self) -> None:
         index = [{"p": p, "g": g} for p, g in [(0, 0), (0, 1), (1, 0)]]
         assert names(compiled(index), "p") == ["0_g0000", "0_g0001", "1_g0000"]
@@ -155,6 +169,9 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ([{"t": 0}, 7], {}, "events.1: must be a useq.MDAEvent, or a mapping of the names of loops to indices; got int"),
     ([{"t": 0}, {"t": -1}], {}, "events.1.t: must be an index, at least 0; got -1"),
     ([{"c": True}], {}, "events.0.c: must be an index, at least 0, or a name; got True"),
+    ([{"t": 2**31 - 1}], {}, "events.0.t: must be less than 2147483647; got 2147483647"),
+    ([{"c": 0}, {"c": 10**7}], {}, "events.1.c: must be less than 65536, or a name; got 10000000"),
+    ([{"index": {"t": 0}, "exposure": "long"}], {}, "events.0.exposure: must be a finite number; got 'long'"),
     (
         {"t": 0},
         {},
@@ -176,6 +193,15 @@ UNDECLARED: list[tuple[Any, str]] = [
 
 
 class TestBadInput:
+    def test_all_problems_are_told(self) -> None:
+        strange: list[Any] = [{"t": 0}, {"index": {"t": -1, "z": "top"}, "x_pos": "foo", "z_pos": float("inf")}, 7]
+        with pytest.raises(ow.SettingsError) as caught:
+            compiled(strange)
+        assert [problem.loc for problem in caught.value.problems] == [
+            *[("events", 1, name) for name in ("t", "z", "x_pos", "z_pos")],
+            ("events", 2),
+        ]
+
     @pytest.mark.parametrize(("source", "given", "message"), BAD)
     def test_problems_are_located(
         self, source: Any, given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch

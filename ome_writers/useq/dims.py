@@ -72,7 +72,7 @@ def loop_words(axis: str, loop: Loop, given: UnitTuple | None) -> dict[str, Any]
     """Return what a loop over times or depths is in the words of `Dimension`."""
     kind, unit = TYPES[axis]
     words: dict[str, Any] = {"name": axis, "type": kind, "count": loop.count, "unit": unit}
-    if not loop.endless:
+    if loop.items:
         words |= _spread(loop, factor(given[1] if given else unit))
     return words | scaled(given) if given else words
 

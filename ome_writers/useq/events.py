@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sized
 from itertools import islice
+from math import isnan
 from typing import Any, Final
 
 import numpy as np
 from attrs import frozen
 
-from ome_writers.errors import Problem, SettingsError
+from ome_writers.check import is_finite, is_number, shown
+from ome_writers.errors import Loc, Problem, SettingsError
 from ome_writers.useq.loops import POSITION
 
 MOST_EVENTS: Final = 2**20
 """Events that an iterable without a length may have; useq makes as many in two minutes."""
 
+MOST_CHANNELS: Final = 2**16
+"""Each channel up to the last that is used is an object of its own."""
+MOST_INDEX: Final = np.iinfo(np.int32).max
+"""What an index of the frame table may be, and a count is one more."""
+
 
 @frozen
 class Event:
-    """What is known of a frame, in the units of useq: seconds (exposure: milliseconds) and micrometers."""
+    """What is known of a frame, in seconds and micrometers."""
 
     index: Mapping[str, int | str]
     channel: tuple[str, str] | None = None
@@ -45,12 +52,15 @@ def read(events: Iterable[object]) -> list[Event]:
         If something is no event, if there are none, or if they go on without end.
     """
     found: list[Event] = []
+    problems: list[Problem] = []
     most = len(events) if isinstance(events, Sized) else MOST_EVENTS
     coming = iter(events)
     for number, one in enumerate(islice(coming, most)):
-        event = _event(one, number)
+        event = _event(one, number, problems)
         if event is not None:
             found.append(event)
+    if problems:
+        raise SettingsError(problems)
     if next(coming, None) is not None:
         message = f"go on after {most} events, maybe without end; give them as a list, or say `ow.flat(…)` and arrange"
         raise SettingsError([Problem(("events",), "unsupported", f"{message} the frames when the run is over")])
@@ -62,39 +72,65 @@ def read(events: Iterable[object]) -> list[Event]:
 _FIELDS: Final = ["index", "action", "channel", "min_start_time", "exposure", "x_pos", "y_pos", "z_pos", "pos_name"]
 
 
-def _event(one: object, number: int) -> Event | None:
+def _event(one: object, number: int, problems: list[Problem]) -> Event | None:
+    """Return what is known of an event, `None` if it takes no image; what is wrong with it is added to the problems."""
     if isinstance(one, Mapping):
         fields: Mapping[str, Any] = one if isinstance(one.get("index"), Mapping) else {"index": one}
     elif hasattr(one, "index") and hasattr(one, "min_start_time"):
         fields = {name: getattr(one, name, None) for name in _FIELDS}
     else:
         message = "must be a useq.MDAEvent, or a mapping of the names of loops to indices"
-        raise SettingsError([Problem(("events", number), "invalid_type", f"{message}; got {type(one).__name__}")])
+        problems.append(Problem(("events", number), "invalid_type", f"{message}; got {type(one).__name__}"))
+        return None
     action = _field(fields.get("action"), "type")
     if action not in (None, "acquire_image"):
         return None
     channel = fields.get("channel")
     name = channel if isinstance(channel, str) else _field(channel, "config")
-    return Event(
-        {str(axis): _index(value, ("events", number, str(axis))) for axis, value in fields["index"].items()},
-        None if name is None else (str(name), str(_field(channel, "group") or "Channel")),
-        fields.get("min_start_time"),
-        fields.get("exposure"),
-        fields.get("x_pos"),
-        fields.get("y_pos"),
-        fields.get("z_pos"),
-        fields.get("pos_name"),
+    index = {
+        str(axis): _index(value, ("events", number, str(axis)), problems) for axis, value in fields["index"].items()
+    }
+    time, exposure, x, y, z = (
+        measure(fields.get(name), ("events", number, name), problems)
+        for name in ("min_start_time", "exposure", "x_pos", "y_pos", "z_pos")
     )
+    place = fields.get("pos_name")
+    return Event(
+        index,
+        None if name is None else (str(name), str(_field(channel, "group") or "Channel")),
+        time,
+        None if exposure is None else exposure / 1000,  # useq counts milliseconds
+        x,
+        y,
+        z,
+        None if place is None else str(place),
+    )
+
+
+def measure(value: object, loc: Loc, problems: list[Problem]) -> float | None:
+    """Return a number, `None` where it is not known (NaN, also as text); what is none is added to the problems."""
+    if value is None or (isinstance(value, str) and value == "NaN") or (isinstance(value, float) and isnan(value)):
+        return None
+    if is_number(value) and is_finite(value):
+        return float(value)  # type: ignore[arg-type]
+    problems.append(Problem(loc, "invalid_value", f"must be a finite number; got {shown(value)}"))
+    return None
 
 
 def _field(value: object, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
-def _index(value: object, loc: tuple[str | int, ...]) -> int | str:
-    if isinstance(value, str) and loc[-1] in ("c", POSITION):
+def _index(value: object, loc: tuple[str | int, ...], problems: list[Problem]) -> int | str:
+    is_named = loc[-1] in ("c", POSITION)
+    if isinstance(value, str) and is_named:
         return value
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0:
-        return int(value)
-    named = ", or a name" if loc[-1] in ("c", POSITION) else ""
-    raise SettingsError([Problem(loc, "invalid_value", f"must be an index, at least 0{named}; got {value!r:.80}")])
+    most = MOST_CHANNELS if loc[-1] == "c" else MOST_INDEX
+    named = ", or a name" if is_named else ""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+        problems.append(Problem(loc, "invalid_value", f"must be an index, at least 0{named}; got {shown(value)}"))
+        return 0
+    if value >= most:
+        problems.append(Problem(loc, "invalid_value", f"must be less than {most}{named}; got {shown(value)}"))
+        return 0
+    return int(value)

@@ -108,8 +108,9 @@ def listing(
     known = {name: _values(events, name) for name in ("time", "exposure", "x", "y", "z")}
     for along, word in enumerate(words):
         if word["name"] in ("t", "z"):
-            loop = _spaced(index, along, word["count"], known["time" if word["name"] == "t" else "z"], word["name"])
-            word.update(loop_words(word["name"], loop, units.get(word["name"])))
+            items = _spaced(index, along, word["count"], known["time" if word["name"] == "t" else "z"], word["name"])
+            # As many as events tell of, not as there are: one index may be a billion.
+            word.update(loop_words(word["name"], Loop(items), units.get(word["name"])) | {"count": word["count"]})
     if cameras:
         index = np.column_stack([np.repeat(index, len(cameras), axis=0), np.tile(np.arange(len(cameras)), len(events))])
         known = {name: np.repeat(values, len(cameras)) for name, values in known.items()}
@@ -117,7 +118,7 @@ def listing(
     frames = Frames(
         index=index,
         delta_t=_if_any(known["time"]),
-        exposure_time=_if_any(known["exposure"] / 1000),
+        exposure_time=_if_any(known["exposure"]),
         position_x=_if_any(known["x"]),
         position_y=_if_any(known["y"]),
         position_z=_if_any(known["z"]),
@@ -280,17 +281,16 @@ def _told_apart(index: Column, words: list[dict[str, Any]]) -> tuple[Column, lis
     return np.column_stack([times, index]), [{"name": REPEAT, "type": "other", "count": int(counts.max())}, *words]
 
 
-def _spaced(index: Column, along: int, count: int, known: NDArray[np.float64], axis: str) -> Loop:
-    """Return a loop over times or depths with what events agree on: its times, or the distance of planes."""
+def _spaced(index: Column, along: int, count: int, known: NDArray[np.float64], axis: str) -> tuple[float, ...]:
+    """Return what events agree on: all times, the first two of even planes, or nothing."""
     digits = index[:, along]
-    blank = Loop((0.0,) * count)
     if axis == "t":
         pairs = np.unique(np.column_stack([digits, known]), axis=0)
-        return Loop(tuple(pairs[:, 1].tolist())) if len(pairs) == count and not np.isnan(pairs).any() else blank
+        return tuple(pairs[:, 1].tolist()) if len(pairs) == count and not np.isnan(pairs).any() else ()
     others = np.delete(index, along, axis=1)
     order = np.lexsort((digits, *others.T))
     same = (np.diff(others[order], axis=0) == 0).all(axis=1) & (np.diff(digits[order]) > 0)
     steps = (np.diff(known[order]) / np.maximum(np.diff(digits[order]), 1))[same]
     if not len(steps) or not np.allclose(steps, steps[0], rtol=1e-6, atol=1e-9) or not steps[0] > 0:
-        return blank
-    return Loop(tuple((np.arange(count) * steps[0]).tolist()))
+        return ()
+    return 0.0, float(steps[0])
