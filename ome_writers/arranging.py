@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from attrs import evolve
+from numpy.typing import NDArray
 
 from ome_writers.begin import Backend
 from ome_writers.casts import split_suffix
@@ -28,7 +29,7 @@ from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.documents import Outcome
 from ome_writers.errors import Problem, SettingsError
 from ome_writers.manifest import MANIFEST
-from ome_writers.omission import Frames
+from ome_writers.omission import PLANE_COLUMNS, Frames
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import frame_metadata, noted
 from ome_writers.records import Record
@@ -36,7 +37,7 @@ from ome_writers.serial import loads
 from ome_writers.settings import AcquisitionSettings
 from ome_writers.stream import Stream
 from ome_writers.useq.dims import cut
-from ome_writers.useq.events import Event, read
+from ome_writers.useq.events import Event, measure, read
 from ome_writers.useq.listing import listing
 from ome_writers.view import StreamView, open_view
 
@@ -155,7 +156,9 @@ def arrangement(
         message = f"says that it belongs where frame {one} does: {_shown(events[again[0]])}"
         raise SettingsError([Problem(("frames", other), "repeated", message)])
     dims = cut([*found.dimensions, *frame], chunk_shapes, shard_shapes)
-    return {"dimensions": dims, "frames": Frames(index=index[order])}, [numbers[place] for place in order.tolist()]
+    columns = _columns(found.frames, [*records.values()])
+    frames = Frames(index=index[order], **{name: column[order] for name, column in columns.items()})
+    return {"dimensions": dims, "frames": frames}, [numbers[place] for place in order.tolist()]
 
 
 def _shown(event: Event) -> str:
@@ -167,13 +170,29 @@ def _event(record: Record, number: int) -> Event:
     event: Any = next((record[key] for key in _EVENT if isinstance(record.get(key), Mapping)), {})
     index = record.get("index", event.get("index"))
     fields = {**event, **{key: record[key] for key in ("channel",) if key in record}, "index": index, "action": None}
+    problems: list[Problem] = []
+    told: dict[str, float | None] = {
+        key: measure(record[key], ("frames", number, key), problems) for key in PLANE_COLUMNS if key in record
+    }
     try:
         (found,) = read([fields])
     except SettingsError as error:
-        problems = [evolve(problem, loc=("frames", number, *problem.loc[2:])) for problem in error.problems]
-        raise SettingsError(problems) from None
-    x, y, z = (record.get(f"position_{axis}", getattr(found, axis)) for axis in "xyz")
+        problems += [evolve(problem, loc=("frames", number, *problem.loc[2:])) for problem in error.problems]
+    if problems:
+        raise SettingsError(problems)
+    x, y, z = (told.get(f"position_{axis}", getattr(found, axis)) for axis in "xyz")
     return evolve(found, x=x, y=y, z=z)
+
+
+def _columns(found: Frames, records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
+    """Return when and where frames were taken, and for how long: as they say themselves, else as their events do."""
+    columns: dict[str, NDArray[np.float64]] = {}
+    for name in PLANE_COLUMNS:
+        known, told = getattr(found, name), np.array([record.get(name) for record in records], np.float64)
+        told = told if known is None else np.where(np.isnan(told), known, told)
+        if not np.isnan(told).all():
+            columns[name] = told
+    return columns
 
 
 # ── the stack

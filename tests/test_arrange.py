@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,33 @@ def test_what_came_with_a_frame_goes_with_it(stack: Path, tmp_path: Path) -> Non
     assert scale[-2:] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("name", ["cells.ome.zarr", "cells.ome.tiff"])
+def test_when_and_where_a_frame_was_taken_is_a_column(name: str, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = [
+        {
+            "index": {"t": 1},
+            "delta_t": 5.25,
+            "exposure_time": 0.0331,
+            "position_x": 7,
+            "position_y": 1,
+            "position_z": 3,
+        },
+        {"index": {"t": 0}, "delta_t": 0.5, "mda_event": {"exposure": 20, "min_start_time": 0, "x_pos": 4}},
+    ]
+    root = stored(tmp_path / "events.ome.zarr", told)
+    records = arranging._records(str(root), 2)  # noqa: SLF001
+    frame = [{"name": axis, "count": 4, "unit": "um"} for axis in "yx"]
+    plan = ow.compile(ow.AcquisitionSettings(dtype="uint16", **arranging.arrangement(records, frame, {}, {})[0]))
+    names = ("time", "exposure", "x", "y", "z")
+    expected = [(0.5, 0.02, 4, np.nan, np.nan), (5.25, 0.0331, 7, 1, 3)]
+    np.testing.assert_array_equal(list(zip(*(plan.triggers()[column] for column in names), strict=True)), expected)
+    ow.arrange(root, tmp_path / name)
+    if name.endswith("tiff"):
+        with tifffile.TiffFile(tmp_path / name) as file:
+            planes = re.findall(r'<Plane .*?ExposureTime="([0-9.]+)"', file.ome_metadata)
+        assert planes == ["0.02", "0.0331"]
+
+
 def test_without_a_path_it_goes_beside_the_stack(stack: Path) -> None:
     outcome = ow.arrange(stack, compression=None, chunk_shapes={"z": 2})
     assert outcome.root.replace("\\", "/").rpartition("/")[2].startswith("events_arranged")
@@ -113,6 +141,7 @@ FAULTS: list[tuple[list[Any], str]] = [
     ([{"delta_t": 0}] * 5, "frames: do not say where they belong (0, 1, 2, and 2 others); append each"),
     ([{"index": {"t": -1}}], "frames.0.t: must be an index, at least 0; got -1"),
     ([{"index": [3]}], "frames.0.index: must be"),
+    ([{"mda_event": {"index": {"t": 0}, "z_pos": "up"}}], "frames.0.z_pos: must be a finite number; got 'up'"),
 ]
 
 
