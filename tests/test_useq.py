@@ -54,10 +54,10 @@ class TestLoops:
     def test_axes_that_are_not_gone_through_are_no_loops(self) -> None:
         assert sizes(dimensions(axis_order="tc", channels=["A"], stage_positions=[(0, 0)])) == "c=1"
 
-    def test_a_sequence_of_nothing_is_one_frame(self) -> None:
-        found = converted(useq.MDASequence(), pixel_size_um=0.25)
+    def test_the_dimensions_of_a_frame_come_last(self) -> None:
+        found = converted(useq.MDASequence(channels=["A"]), pixel_size_um=0.25)
         told = [(dim.name, dim.count, dim.scale, dim.unit) for dim in found["dimensions"]]
-        assert told == [("y", 4, 0.25, "micrometer"), ("x", 8, 0.25, "micrometer")]
+        assert told[1:] == [("y", 4, 0.25, "micrometer"), ("x", 8, 0.25, "micrometer")]
         assert found["plate"] is None
 
     def test_a_common_grid_runs_where_the_sequence_says(self) -> None:
@@ -184,12 +184,13 @@ class TestValues:
 
     @pytest.mark.parametrize("size", [None, 0, float("nan")])
     def test_a_pixel_size_that_nobody_knows(self, size: float | None) -> None:
-        assert [dim.scale for dim in converted(useq.MDASequence(), pixel_size_um=size)["dimensions"]] == [None, None]
+        dims = converted(useq.MDASequence(channels=["A"]), pixel_size_um=size)["dimensions"]
+        assert [dim.scale for dim in dims[1:]] == [None, None]
 
     def test_a_negative_pixel_size(self) -> None:
         with pytest.warns(UserWarning, match="-1 is left out"):
-            found = converted(useq.MDASequence(), pixel_size_um=-1)
-        assert found["dimensions"][0].scale is None
+            found = converted(useq.MDASequence(channels=["A"]), pixel_size_um=-1)
+        assert found["dimensions"][1].scale is None
 
 
 class TestPositions:
@@ -303,6 +304,8 @@ REFUSED = [
         {"stage_positions": [useq.Position(x=1, sequence={"z_plan": {"range": 2, "step": 1}, "axis_order": "t"})]},
         "stage_positions: yield no frames",
     ),
+    ({}, "no event takes an image, since no axis has items"),
+    ({"channels": ["A"], "axis_order": "tz"}, "no event takes an image"),
 ]
 
 
@@ -329,7 +332,7 @@ class TestRefusals:
 
     def test_an_impossible_frame(self) -> None:
         with pytest.raises(SettingsError, match="count: must be at least 1; got 0"):
-            useq_to_acquisition_settings(useq.MDASequence(), image_width=0, image_height=4)
+            useq_to_acquisition_settings(useq.MDASequence(channels=["A"]), image_width=0, image_height=4)
 
 
 TOURS = [

@@ -117,6 +117,8 @@ def nests_of(seq: useq.MDASequence) -> list[Nest]:
         If there are none, or useq cannot run them.
     """
     outer = _loops(seq, ())
+    if not outer:
+        raise refused((), "no event takes an image, since no axis has items")
     positions = outer[POSITION].items if POSITION in outer else (None,)
     nests = [_nest(seq, outer, number, position) for number, position in enumerate(positions)]
     alive = [nest for nest in nests if all(loop.count != 0 for loop in nest.loops.values())]
