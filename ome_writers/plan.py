@@ -373,8 +373,8 @@ def compile(settings: AcquisitionSettings | Iterable[typing.Any], **given: typin
         Fields of the settings to be changed. For sequences and events, what they do not know: `frame_shape`, (height,
         width) in pixels, and any field of `AcquisitionSettings` (`root_path`, `dtype`, `holes`, …); if it is known,
         `pixel_size_um`; `units`, `chunk_shapes` and `shard_shapes` as in `useq_to_acquisition_settings`; and `cameras`
-        (names, or `Camera`), which take each event one after the other. With `dimensions` (then without `frame_shape`)
-        the loops are declared, and an event that lies outside them is a problem.
+        (names, or `Camera`), which take each event in turn, or only the one that `cam` in its index says. With
+        `dimensions` (then without `frame_shape`) the loops are declared; an event outside them is a problem.
 
     Raises
     ------

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 import useq
 import zarr
+from useq import v2
 
 import ome_writers as ow
 from ome_writers.items import Camera
@@ -83,6 +84,15 @@ class TestSequences:
         assert [(spec.camera, spec.shape[-2:]) for spec in specs[:2]] == [(0, (4, 8)), (1, (2, 3))]
         assert plan.table["position"].tolist() == [event.index["p"] for event in events for _ in range(2)]
 
+    def test_cameras_that_a_sequence_goes_through(self) -> None:
+        loop = v2.SimpleValueAxis(axis_key="cam", values=["front", "back"])
+        seq = v2.MDASequence(axes=(loop, v2.TIntervalLoops(interval=1, loops=3)))
+        plan = compiled(seq, cameras=["left", "right"])
+        assert sizes(plan) == "cam=2 t=3"
+        assert [plan.layout.arrays[array].camera for array in plan.table["array"]] == [0, 0, 0, 1, 1, 1]
+        with pytest.raises(ow.SettingsError, match=r"^cameras: must be as many as .* in its loop 'cam', 2; got 3"):
+            compiled(seq, cameras=["left", "right", "top"])
+
     def test_a_negative_pixel_size(self) -> None:
         with pytest.warns(UserWarning, match="-1 is left out"):
             compiled(useq.MDASequence(channels=["A"]), pixel_size_um=-1)
@@ -145,6 +155,13 @@ class TestEvents:
         assert plan.frames == 2
         assert sizes(plan) == ("p=2" if axis == "p" else f"{axis}=2147483647")
 
+    def test_an_event_is_taken_by_the_camera_that_its_index_says_or_by_all(self) -> None:
+        index = [{"t": 0, "p": 0}, {"t": 1, "cam": 1, "p": 1}, {"t": 1, "cam": 0, "p": 0}]
+        plan = compiled(index, cameras=["left", "right"])
+        assert sizes(plan) == "t=2 p=2 cam=2"
+        assert plan.settings.frames.index.tolist() == [[0, 0, 0], [0, 0, 1], [1, 1, 1], [1, 0, 0]]
+        assert sizes(compiled(index)) == "t=2 cam=2 p=2"  # without cameras it is a loop like others
+
     def test_numbers_that_nobody_knows(self) -> None:
         index = [{"index": {"t": t}, "x_pos": x} for t, x in enumerate([1, np.float32(2.5), None, np.nan, "NaN"])]
         np.testing.assert_array_equal(compiled(index).settings.frames.position_x, [1, 2.5, *[np.nan] * 3])
@@ -171,6 +188,8 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ([{"c": True}], {}, "events.0.c: must be an index, at least 0, or a name; got True"),
     ([{"t": 2**31 - 1}], {}, "events.0.t: must be less than 2147483647; got 2147483647"),
     ([{"c": 0}, {"c": 10**7}], {}, "events.1.c: must be less than 65536, or a name; got 10000000"),
+    ([{"t": 0}, {"cam": 2}], {"cameras": ["left", "right"]}, "events.1.cam: must be one of 2 cameras, from 0; got 2"),
+    ([{"t": 0}], {"cameras": ["left"], "dimensions": DECLARED}, "cameras: cannot be given next to dimensions"),
     ([{"index": {"t": 0}, "exposure": "long"}], {}, "events.0.exposure: must be a finite number; got 'long'"),
     (
         {"t": 0},

@@ -195,7 +195,7 @@ def described(  # noqa: PLR0913 - as of the public function
         found = listed(seq, version, given, factors, cameras)
     else:
         if cameras:
-            found.words.append({"name": "cam", "type": "camera", "coords": cameras})
+            take_turns(found.words, cameras)
     made = cut([*found.words, *frame], chunk_shapes or {}, shard_shapes or {})
     if found.frames is None:
         # Loops over one item may stand anywhere, and only they can stand before one without end.
@@ -206,6 +206,26 @@ def described(  # noqa: PLR0913 - as of the public function
     if found.frames is not None:
         result["frames"] = found.frames
     return result
+
+
+def take_turns(words: list[dict[str, Any]], cameras: tuple[Camera, ...]) -> None:
+    """Let cameras take each event in turn, or where a loop of the sequence chooses them, as that says.
+
+    Raises
+    ------
+    SettingsError
+        If there are not as many cameras as the sequence goes through.
+    """
+    loop: dict[str, Any] = {"name": listing.CAMERA, "type": "camera", "coords": cameras}
+    places = [place for place, word in enumerate(words) if word["name"] == listing.CAMERA]
+    if not places:
+        words.append(loop)
+        return
+    count = words[places[0]]["count"]
+    if count != len(cameras):
+        message = f"must be as many as the sequence goes through in its loop 'cam', {count}; got {len(cameras)}"
+        raise SettingsError([Problem(("cameras",), "conflict", message)])
+    words[places[0]] = loop
 
 
 def listed(

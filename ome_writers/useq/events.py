@@ -41,6 +41,8 @@ class Event:
     z: float | None = None
     place: str | None = None
     """Name of the position."""
+    number: int = 0
+    """Which it is, of all that were given."""
 
 
 def read(events: Iterable[object]) -> list[Event]:
@@ -104,6 +106,7 @@ def _event(one: object, number: int, problems: list[Problem]) -> Event | None:
         y,
         z,
         None if place is None else str(place),
+        number,
     )
 
 

@@ -40,6 +40,9 @@ def _settings_of(  # noqa: PLR0913 - what a sequence does not know
     **fields: Any,
 ) -> AcquisitionSettings:
     taken_by = _cameras(cameras)
+    if dimensions and taken_by:
+        message = "cannot be given next to dimensions; declare one of type 'camera' among these"
+        raise SettingsError([Problem(("cameras",), "conflict", message)])
     if dimensions:
         return _declared(source, dimensions, fields)
     if frame_shape is None:

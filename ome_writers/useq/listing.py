@@ -15,6 +15,7 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
+from ome_writers.errors import Problem, SettingsError
 from ome_writers.items import Camera, Position
 from ome_writers.omission import Frames
 from ome_writers.useq.dims import NO_CHANNEL, TYPES, Label, UnitTuple, channel_words, loop_words
@@ -24,6 +25,8 @@ from ome_writers.useq.positions import distinct
 
 Column = NDArray[np.int64]
 
+CAMERA: Final = "cam"
+"""Loop over cameras, innermost: what takes each event in turn, or what its index says."""
 REPEAT: Final = "repeat"
 """Loop over events of a sequence that have the same index."""
 
@@ -80,10 +83,17 @@ def listing(
     places
         Makes the positions of a sequence; without it the events are no sequence, and none may come twice.
     cameras
-        Those that take each event, one after the other.
+        Those that take each event, one after the other; an event whose index has a `cam` is taken by that one only.
+
+    Raises
+    ------
+    SettingsError
+        If the index of an event has a camera that there is not.
     """
     if len(events) > 1 and not any(event.index for event in events):
         events = [evolve(event, index={"t": number}) for number, event in enumerate(events)]
+    if cameras:
+        events = _by_camera(events, len(cameras))
     sites, numbers = _sites(events, exact=places is not None)
     words: list[dict[str, Any]] = []
     columns: dict[str, Column] = {}
@@ -97,8 +107,7 @@ def listing(
             words.append(channel_words(labels))
         else:
             columns[axis] = np.array([event.index.get(axis, 0) for event in events], np.int64)
-            kind = {} if axis in TYPES else {"type": "other"}
-            words.append({"name": axis, "count": int(columns[axis].max()) + 1, **kind})
+            words.append(_words(axis, columns[axis], cameras))
     if POSITION in columns:
         position = next(word for word in words if word["name"] == POSITION)
         position["coords"] = _with_own_lists(position["coords"], events, words, columns, sequence=places is not None)
@@ -111,10 +120,6 @@ def listing(
             items = _spaced(index, along, word["count"], known["time" if word["name"] == "t" else "z"], word["name"])
             # As many as events tell of, not as there are: one index may be a billion.
             word.update(loop_words(word["name"], Loop(items), units.get(word["name"])) | {"count": word["count"]})
-    if cameras:
-        index = np.column_stack([np.repeat(index, len(cameras), axis=0), np.tile(np.arange(len(cameras)), len(events))])
-        known = {name: np.repeat(values, len(cameras)) for name, values in known.items()}
-        words.append({"name": "cam", "type": "camera", "coords": tuple(cameras)})
     frames = Frames(
         index=index,
         delta_t=_if_any(known["time"]),
@@ -124,6 +129,31 @@ def listing(
         position_z=_if_any(known["z"]),
     )
     return Listing(words, frames, sites if POSITION in columns else ())
+
+
+def _by_camera(events: Sequence[Event], cameras: int) -> list[Event]:
+    """Return an event for each camera that takes one, with the number of the camera as the last of its index."""
+    problems = [
+        Problem(("events", event.number, CAMERA), "unknown", f"must be one of {cameras} cameras, from 0; got {number}")
+        for event in events
+        if (number := int(event.index.get(CAMERA, 0))) >= cameras
+    ]
+    if problems:
+        raise SettingsError(problems)
+    found = []
+    for event in events:
+        others = {axis: index for axis, index in event.index.items() if axis != CAMERA}
+        numbers = [event.index[CAMERA]] if CAMERA in event.index else range(cameras)
+        found += [evolve(event, index={**others, CAMERA: number}) for number in numbers]
+    return found
+
+
+def _words(axis: str, column: Column, cameras: Sequence[Camera]) -> dict[str, Any]:
+    """Return what a loop is of which only indices are known."""
+    if cameras and axis == CAMERA:
+        return {"name": axis, "type": "camera", "coords": tuple(cameras)}
+    kind = {} if axis in TYPES else {"type": "other"}
+    return {"name": axis, "count": int(column.max()) + 1, **kind}
 
 
 def _axes(events: Sequence[Event], order: Sequence[str]) -> Iterator[str]:
@@ -234,7 +264,8 @@ def _with_own_lists(
             if own != list(range(len(own))) and [index for index, _ in pairs] == list(range(len(own))):
                 lists["c"] = [names[place] for place in own]
         if sequence:
-            reach = {axis: int(columns[axis][mine].max()) + 1 for axis in columns if axis not in (POSITION, *lists)}
+            fans = (POSITION, CAMERA, *lists)
+            reach = {axis: int(columns[axis][mine].max()) + 1 for axis in columns if axis not in fans}
             every = {axis: int(columns[axis].max()) + 1 for axis in reach}
             counts = {axis: count for axis, count in reach.items() if count < every[axis]}
         made.append(evolve(position, counts=counts, coords=lists) if counts or lists else position)
