@@ -40,6 +40,10 @@ class Channel(Bridged):
     fluorophore: str | None = None
     color: str | None = field(default=None, converter=as_color)
     """`#RRGGBB` or `#RRGGBBAA`; may be given as a CSS name, a hexadecimal string or 3 to 4 numbers."""
+    exposure_time: float | None = field(default=None, converter=as_number)
+    """How long each of its frames is exposed, in seconds."""
+    z_offset: float | None = field(default=None, converter=as_number)
+    """How far above the places of the planes (or of the position) it is focused, in the unit of the dimension z."""
 
 
 def _counts(value: object) -> Any:

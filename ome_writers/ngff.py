@@ -10,9 +10,9 @@ What NGFF has no words for stands beside it, under `ome_writers`:
 in the root group, for the whole dataset
     `version`, `verdict`, `frames` (that came), `planned` (absent without end), `missing`, `error`, the name
     of the `writer`; `coordinates` of the axes that scale and translation cannot say; `channels` with their wavelengths
-    (nm) and fluorophores. And, for those who want to see it in order of acquisition, `dimensions` and `axes` (see
-    `cube_facts.described`), and the paths of the `arrays`: the dimensions that are no axes count them, that of the
-    positions slowest.
+    (nm), fluorophores, exposure times (s) and offsets in z. And, for those who want to see it in order of acquisition,
+    `dimensions` and `axes` (see `cube_facts.described`), and the paths of the `arrays`: the dimensions that are no axes
+    count them, that of the positions slowest.
 in the group of each image, for that image
     `version`, `verdict`, `frames`, `planned`, `missing`; its `position` (stage coordinates, well, grid place); `loops`
     that chose it beside the position, with the `camera` if there are several; `coordinates`, where they are not those
@@ -215,7 +215,7 @@ def _coordinates(axes: Sequence[Axis]) -> Record:
 
 def _channels(plan: Plan) -> list[JSON]:
     dim = channel_dimension(plan.settings)
-    names = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore")
+    names = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "exposure_time", "z_offset")
     found: list[JSON] = []
     told = False
     for channel in (dim.coords if dim else None) or ():

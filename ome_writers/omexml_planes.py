@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -17,6 +17,7 @@ from attrs import frozen
 from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.documents import Outcome
 from ome_writers.images import Image
+from ome_writers.items import Channel
 from ome_writers.markup import attributes, element, escaped, escaped_text
 from ome_writers.omexml_pages import TOGETHER, Pages
 from ome_writers.omission import PLANE_COLUMNS
@@ -78,7 +79,7 @@ def with_planned(plan: Plan, outcome: Outcome) -> Mapping[int, Record]:
 # ── planes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _nothing(_: int) -> str:
+def _nothing(*_: int) -> str:
     return ""
 
 
@@ -88,13 +89,18 @@ class Surroundings:
 
     x: str = ""
     y: str = ""
-    time: Callable[[int], str] = _nothing
-    depth: Callable[[int], str] = _nothing
+    time: Callable[..., str] = _nothing
+    depth: Callable[..., str] = _nothing
+    """By index along Z, and along C where channels are focused apart."""
+    exposure: Callable[..., str] = _nothing
+    """By index along C."""
+    apart: bool = False
+    """Whether channels are focused apart."""
 
     @property
     def is_silent(self) -> bool:
         """Whether there is nothing to say."""
-        return not (self.x or self.y) and self.time is self.depth is _nothing
+        return not (self.x or self.y) and self.time is self.depth is self.exposure is _nothing
 
 
 def symbol(unit: str | None) -> str | None:
@@ -110,13 +116,16 @@ def stage_units(axes: Sequence[Axis]) -> dict[str, str | None]:
 
 
 def surroundings(image: Image) -> Surroundings:
-    """Return what the plan knows of the planes of an image: times, stage position, depths."""
+    """Return what the plan knows of the planes of an image: times, stage position, depths, exposures."""
     axes = image.axes
     stage = stage_of(image.position)
     units = stage_units(axes)
     loops = {axis.role: axis for axis in axes[:-2]}
-    time: Callable[[int], str] = _nothing
-    depth: Callable[[int], str] = _nothing
+    time: Callable[..., str] = _nothing
+    depth: Callable[..., str] = _nothing
+    exposure: Callable[..., str] = _nothing
+    exposures, offsets = _optics(image)
+    apart = any(offsets)
     if (t := loops.get("T")) and t.is_placed:
 
         def told(index: int) -> str:
@@ -128,20 +137,36 @@ def surroundings(image: Image) -> Surroundings:
     z, bottom = loops.get("Z"), stage.get("z")
     if z and (z.is_placed or bottom is not None):
 
-        def deep(index: int) -> str:
+        def deep(index: int, channel: int) -> str:
             place = z.place(index) + (bottom or 0.0) if _is_known(z, index) else None
+            place = place if place is None or not apart else place + offsets[channel % len(offsets)]
             return _position("Z", place, symbol(z.dimension.unit))
 
         depth = deep
     elif bottom is not None:
 
-        def everywhere(_: int) -> str:
-            return _position("Z", bottom, units["z"])
+        def everywhere(_: int, channel: int) -> str:
+            return _position("Z", bottom + offsets[channel % len(offsets)] if apart else bottom, units["z"])
 
         depth = everywhere
 
     x, y = (_position(axis.upper(), stage.get(axis), units[axis]) for axis in "xy")
-    return Surroundings(x=x, y=y, time=time, depth=depth)
+    if any(exposures):
+
+        def exposed(channel: int) -> str:
+            seconds = exposures[channel % len(exposures)]
+            return "" if seconds is None else attributes({"ExposureTime": seconds, "ExposureTimeUnit": "s"})
+
+        exposure = exposed
+    return Surroundings(x=x, y=y, time=time, depth=depth, exposure=exposure, apart=apart)
+
+
+def _optics(image: Image) -> tuple[list[float | None], list[float]]:
+    """Return exposure and offset in z of each channel, by the index along C; one alone is that of all planes."""
+    channels = [hue.channel or Channel(name=hue.name) for hue in image.hues]
+    if any(axis.role == "C" and axis.dimension.type != "channel" for axis in image.axes[:-2]):
+        channels = channels[:1]  # a custom axis stands in the channels' place
+    return [one.exposure_time for one in channels], [one.z_offset or 0.0 for one in channels]
 
 
 def _is_known(axis: Axis, index: int) -> bool:
@@ -166,32 +191,37 @@ def planes(
     x, y = around.x, around.y
     for some in pages.batches():
         columns = [some.loops[role] for role in "ZTC"]
-        depths, times = {z: around.depth(z) for z in set(columns[0])}, {t: around.time(t) for t in set(columns[1])}
+        layers = list(zip(columns[0], columns[2] if around.apart else repeat(0), strict=False))
+        depths, times = (
+            {layer: around.depth(*layer) for layer in set(layers)},
+            {t: around.time(t) for t in set(columns[1])},
+        )
+        exposures = {c: around.exposure(c) for c in set(columns[2])}
         if not records:
             yield "".join(
                 [
-                    f'<Plane TheZ="{z}" TheT="{t}" TheC="{c}"{times[t]}{x}{y}{depths[z]}/>'
-                    for z, t, c in zip(*columns, strict=True)
+                    f'<Plane TheZ="{z}" TheT="{t}" TheC="{c}"{times[t]}{exposures[c]}{x}{y}{depths[layer]}/>'
+                    for z, t, c, layer in zip(*columns, layers, strict=True)
                 ]
             )
             continue
         made = []
-        for place, z, t, c in zip(some.places, *columns, strict=True):
+        for place, z, t, c, layer in zip(some.places, *columns, layers, strict=True):
             where = f'<Plane TheZ="{z}" TheT="{t}" TheC="{c}"'
             if record := records.get(place):
-                made.append(where + _said(record, (times[t], x, y, depths[z]), annotations))
+                made.append(where + _said(record, (times[t], exposures[c], x, y, depths[layer]), annotations))
             elif not around.is_silent:
-                made.append(f"{where}{times[t]}{x}{y}{depths[z]}/>")
+                made.append(f"{where}{times[t]}{exposures[c]}{x}{y}{depths[layer]}/>")
         yield "".join(made)
 
 
-def _said(record: Record, planned: tuple[str, str, str, str], annotations: Annotations | None) -> str:
+def _said(record: Record, planned: tuple[str, str, str, str, str], annotations: Annotations | None) -> str:
     """Return the rest of a plane's element, beginning with its attributes."""
-    time, x, y, z = planned
+    time, exposure, x, y, z = planned
     if "delta_t" in record:
         time = f' DeltaT="{record["delta_t"]!r}" DeltaTUnit="s"'
     if "exposure_time" in record:
-        time += f' ExposureTime="{record["exposure_time"]!r}" ExposureTimeUnit="s"'
+        exposure = f' ExposureTime="{record["exposure_time"]!r}" ExposureTimeUnit="s"'
     if "position_x" in record:
         x = f' PositionX="{record["position_x"]!r}" PositionXUnit="µm"'
     if "position_y" in record:
@@ -200,8 +230,8 @@ def _said(record: Record, planned: tuple[str, str, str, str], annotations: Annot
         z = f' PositionZ="{record["position_z"]!r}" PositionZUnit="µm"'
     others = {key: value for key, value in record.items() if key not in PLANE_KEYS}
     if annotations is None or not others:
-        return f"{time}{x}{y}{z}/>"
-    return f"{time}{x}{y}{z}>{annotate(annotations, FRAME_NAMESPACE, others, map_text)}</Plane>"
+        return f"{time}{exposure}{x}{y}{z}/>"
+    return f"{time}{exposure}{x}{y}{z}>{annotate(annotations, FRAME_NAMESPACE, others, map_text)}</Plane>"
 
 
 # ── annotations ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ome_writers.axes import Axis, axis_of, stage_axes
 from ome_writers.cycles import Turns, Whole
+from ome_writers.items import Channel
 from ome_writers.omission import Frames
 from ome_writers.order import Rows, Segment, expand
 from ome_writers.plan import Plan
@@ -25,7 +26,7 @@ from ome_writers.settings import Dimension
 from ome_writers.units import METERS, SECONDS
 
 # Columns of whole numbers. Those before `CHANNEL` may step from one repeat of a run to the next. `EXPOSURE` is 0 where
-# no list of frames says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK`
+# nobody says it, else 1 more than it is. Those called `UNSAID` count what is not known of a value; `TICK`
 # and `PLANE` number what has a time and a depth, known or not.
 FRAME, POSITION, TIME, X, Y, Z, CHANNEL, CAMERA, EXPOSURE = range(9)
 TIME_UNSAID, X_UNSAID, Y_UNSAID, Z_UNSAID, TICK, PLANE = range(9, 15)
@@ -103,7 +104,8 @@ class World:
             here = known[rows["frame"]]
             out[here, column], out[here, unsaid] = values[rows["frame"]][here], 0
         if self.exposures is not None:
-            out[:, EXPOSURE] = self.exposures[rows["frame"]]
+            told = self.exposures[rows["frame"]]
+            out[:, EXPOSURE] = np.where(told > 0, told, out[:, EXPOSURE])
         return out
 
     def part(self, segment: Segment) -> tuple[Whole, list[Turns]]:
@@ -160,7 +162,7 @@ def world_of(plan: Plan) -> World:
         *[_part(plan, dim, depths[number + 1 :], Z, PLANE) for number, dim in enumerate(depths)],
     ]
     if channels := channels_of(dims):
-        made.append(_even(channels.name, {}, {CHANNEL: 1}))
+        made.append(_channels(plan, channels))
     made += [_even(dim.name, {}, {CAMERA: 1}) for dim in dims if dim.type == "camera"]
     stage = _stage(plan, placed=placed)
     where = plan.settings.position_dimension_index
@@ -232,6 +234,8 @@ def _part_of(dim: Dimension, within: Sequence[Dimension], column: int, number: i
     if axis.is_even:
         first, step = numbers.tolist()
         return _even(dim.name, {column: first, unsaid: bool(missing.any())}, {column: step, number: radix})
+    if not missing.any() and not (numbers != numbers[0]).any():  # as fast as can be: turns that a controller can loop
+        return _even(dim.name, {column: int(numbers[0])}, {number: radix})
     table = np.zeros((len(values), WIDTH), np.int64)
     table[:, column], table[:, unsaid], table[:, number] = numbers, missing, np.arange(len(values)) * radix
     return Part(dim.name, table, table[0], table[0])
@@ -254,17 +258,37 @@ def _own_part(plan: Plan, dim: Dimension, within: Sequence[Dimension], column: i
     return Part(dim.name, table, table[0], table[0], plan.settings.dimensions[where].name, count)
 
 
+def _channels(plan: Plan, dim: Dimension) -> Part:
+    """Return what the loop over channels adds: their numbers, how long they are exposed, how far they are moved."""
+    coords = [coord for coord in dim.coords or () if isinstance(coord, Channel)]
+    if all(coord.exposure_time is None and not coord.z_offset for coord in coords):
+        return _even(dim.name, {}, {CHANNEL: 1})
+    table = np.zeros((len(coords), WIDTH), np.int64)
+    table[:, CHANNEL] = np.arange(len(coords))
+    exposures, missing = _rounded([np.nan if c.exposure_time is None else c.exposure_time for c in coords], NANO)
+    table[:, EXPOSURE] = np.where(missing, 0, exposures + 1)
+    unit = _stage_axes(plan)["z"].dimension.unit
+    table[:, Z], table[:, Z_UNSAID] = _rounded([coord.z_offset or 0.0 for coord in coords], _size(unit, Z))
+    return Part(dim.name, table, table[0], table[0])
+
+
+def _stage_axes(plan: Plan) -> dict[str, Axis]:
+    """Return along which axes the coordinates of the stage go: without an axis z, that of x."""
+    dims = {dim.name: dim for dim in plan.settings.dimensions}
+    along = stage_axes([axis_of(dims[name]) for name in plan.layout.arrays[0].dimension_names])
+    return {"z": along["x"], **along}
+
+
 def _stage(plan: Plan, *, placed: bool) -> Whole:
     """Return what each position adds; its depth adds to that of the planes, if they have any."""
     settings = plan.settings
-    dims = {dim.name: dim for dim in settings.dimensions}
-    along: dict[str, Axis] = stage_axes([axis_of(dims[name]) for name in plan.layout.arrays[0].dimension_names])
+    along = _stage_axes(plan)
     positions = settings.positions
     out = np.zeros((len(positions), WIDTH), np.int64)
     out[:, POSITION] = np.arange(len(positions))
     for name, column in (("x", X), ("y", Y), ("z", Z)):
         given = [getattr(position, f"{name}_coord") for position in positions]
-        unit = along.get(name, along["x"]).dimension.unit
+        unit = along[name].dimension.unit
         values = [np.nan if value is None else float(value) for value in given]
         out[:, column], missing = _rounded(values, _size(unit, column))
         implied = np.array([value is None for value in given]) & (placed and name == "z")

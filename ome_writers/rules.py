@@ -56,6 +56,8 @@ CHANNEL: Final[tuple[Rule, ...]] = (
     number("emission_wavelength_nm", positive=True),
     text("fluorophore", optional=True, empty=True),
     _color,
+    number("exposure_time", positive=True),
+    number("z_offset"),
 )
 
 

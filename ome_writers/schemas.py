@@ -54,6 +54,7 @@ _LIMITS: Final[dict[tuple[str, str], Json]] = {
     ("Channel", "name"): {"minLength": 1},
     ("Channel", "excitation_wavelength_nm"): {"exclusiveMinimum": 0},
     ("Channel", "emission_wavelength_nm"): {"exclusiveMinimum": 0},
+    ("Channel", "exposure_time"): {"exclusiveMinimum": 0},
     ("Position", "name"): {"minLength": 1},
     ("Camera", "name"): {"minLength": 1},
     ("Position", "grid_row"): {"minimum": 0},

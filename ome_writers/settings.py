@@ -53,8 +53,8 @@ class Dimension(Bridged):
     --------
     >>> Dimension(name="t", count=10).type
     'time'
-    >>> Dimension(name="c", coords=["DAPI", "GFP"]).coords[1]
-    Channel(name='GFP', excitation_wavelength_nm=None, emission_wavelength_nm=None, fluorophore=None, color=None)
+    >>> Dimension(name="c", coords=["DAPI", "GFP"]).coords[1].name
+    'GFP'
     >>> Dimension(name="z", count=5, unit="um").unit
     'micrometer'
     """

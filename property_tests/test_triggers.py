@@ -15,7 +15,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ome_writers import AcquisitionSettings, Cost, Dimension, Plan, compile, cost, cycles, order
+from ome_writers import AcquisitionSettings, Channel, Cost, Dimension, Plan, compile, cost, cycles, order
 from ome_writers.testing.model import Arrival, arrivals, axes_and_fans
 from ome_writers.testing.strategies import settings
 
@@ -58,6 +58,8 @@ def stood(settings: AcquisitionSettings, arrival: Arrival) -> dict[str, float]:
     channels = [dim for dim in loops if dim.type == "channel" and dim.count is not None]
     y, x = settings.frame_dimensions
     along = next((dim for dim in axes_and_fans(settings)[0] if dim.type == "space"), x)
+    named = channels[0].coords if channels else None
+    channel = named[arrival.loops[channels[0].name]] if named else Channel(name="any")
     bottom = None if position.z_coord is None else position.z_coord * SIZES[along.unit]
     return {
         "frame": arrival.frame,
@@ -65,9 +67,10 @@ def stood(settings: AcquisitionSettings, arrival: Arrival) -> dict[str, float]:
         "time": placed(times, arrival),
         "x": nan if position.x_coord is None else position.x_coord * SIZES[x.unit],
         "y": nan if position.y_coord is None else position.y_coord * SIZES[y.unit],
-        "z": placed(depths, arrival, bottom),
+        "z": placed(depths, arrival, bottom) + (channel.z_offset or 0) * SIZES[along.unit],
         "channel": arrival.loops[channels[0].name] if channels else 0,
         "camera": 0,
+        "exposure": nan if channel.exposure_time is None else channel.exposure_time,
     }
 
 
@@ -122,11 +125,10 @@ class TestTriggersAreLoops:
         for name in ("frame", "position", "channel", "camera"):
             assert table[name].tolist() == [row[name] for row in expected]
         steps = [abs(dim.scale or 0) * SIZES[dim.unit] for dim in settings.dimensions[:-2] if dim.type != "other"]
-        for name in ("time", "x", "y", "z"):
+        for name in ("time", "x", "y", "z", "exposure"):
             # Coordinates that are even to a millionth of a step are taken as even; a step is a whole number.
             noise = 1e-6 * (len(table) + max(steps, default=0))
             assert np.allclose(table[name], [row[name] for row in expected], rtol=1e-8, atol=noise, equal_nan=True)
-        assert np.isnan(table["exposure"]).all()
 
     @given(settings(), st.data())
     def test_stretches(self, settings: AcquisitionSettings, data: st.DataObject) -> None:

@@ -9,8 +9,10 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from tempfile import TemporaryDirectory
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from ome_writers import Dimension, Plan, compile, write
+from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.testing.readers import read_tiff, read_zarr
 from ome_writers.testing.sequences import sequences, sequences_v2
 
@@ -92,28 +95,47 @@ def test_frames_are_the_image_events(seq: Any) -> None:
             assert came.channel.group in name or "(" not in name
     assert listed is not None or len(set(visits.values())) == len(visits)
     if listed is None:
-        require_times_and_places(seq, plan, events)
+        require_triggers(seq, plan, events)
     else:
         require_columns(listed, events)
 
 
-def require_times_and_places(seq: Any, plan: Plan, events: list[useq.MDAEvent]) -> None:
-    """What the settings say of a frame is what its event says."""
-    knows_points = not any(random(plan) for plan in grids(seq))
-    offsets = {0.0, *(channel.z_offset for channel in all_channels(seq))}
-    for (position, index), came in zip(placed(plan), events, strict=True):
-        place = plan.settings.positions[position]
-        for axis in "xy":
-            ours, theirs = getattr(place, f"{axis}_coord"), getattr(came, f"{axis}_pos")
-            assert says(ours, theirs)
-            assert (ours is None) == (theirs is None) or not knows_points
-        if "t" in came.index and (times := own(plan, position, "t")):
-            assert says(times[index["t"]], came.min_start_time)
-        depths = own(plan, position, "z") if "z" in index else ()
-        if came.z_pos is not None and (depths or place.z_coord is not None):
-            # A channel's focus is corrected by its own offset, or by that of the channel around a sub-sequence.
-            depth = (depths[index["z"]] if depths else 0.0) + (place.z_coord or 0.0)
-            assert any(says(depth + offset, came.z_pos) for offset in offsets)
+def require_triggers(seq: Any, plan: Plan, events: list[useq.MDAEvent]) -> None:
+    """When and where a frame is taken, and for how long, is what its event says."""
+    table = plan.triggers()
+    theirs = [(one.min_start_time, one.x_pos, one.y_pos, one.z_pos, one.exposure) for one in events]
+    expected = np.array(theirs, float) * [1, 1, 1, 1, 0.001]
+    for column, name in enumerate(("time", "x", "y", "z", "exposure")):
+        if name in ("x", "y") and any(random(plan) for plan in grids(seq)):
+            continue
+        # A position that says no height is taken to lie at 0 where others have planes.
+        ours = np.where(np.isnan(expected[:, column]) & (name == "z"), np.nan, table[name])
+        np.testing.assert_allclose(ours, expected[:, column], rtol=1e-9, atol=1e-5, err_msg=name)
+
+
+@given(st.one_of(sequences(), sequences_v2()))
+def test_planes_of_ome_xml_are_the_image_events(seq: Any) -> None:
+    events = image_events(seq)
+    assume(events and len(events) <= 200)
+    plan = compiled(seq, root_path="a.ome.tiff", format="auto")
+    stamp = Stamp(datetime(2026, 11, 22, tzinfo=UTC), ("",) * (len(plan.layout.files) + 1))
+    (text, *_) = documents(plan, stamp, Outcome(verdict="complete", cursor=plan.frames))
+    found = {}
+    for number, image in enumerate(ET.fromstring(str(text.body)).iterfind("{*}Image")):  # noqa: S314 - ours
+        for plane in image.iterfind("{*}Pixels/{*}Plane"):
+            found[number, *(int(plane.get(f"The{role}", "")) for role in "TCZ")] = plane
+    for row, came in zip(plan.table, events, strict=True):
+        spec = plan.layout.arrays[row["array"]]
+        types = [dims_of(plan)[name].type for name in spec.dimension_names[:-2]]
+        at = dict(zip(({"time": "T", "space": "Z"}.get(str(one), "C") for one in types), row["index"], strict=True))
+        plane = found.get((spec.image, *(int(at.get(role, 0)) for role in "TCZ")), {})
+        exposure = None if came.exposure is None else came.exposure / 1000
+        theirs = {"DeltaT": came.min_start_time, "ExposureTime": exposure, "PositionZ": came.z_pos}
+        if not any(random(plan) for plan in grids(seq)):
+            theirs |= {"PositionX": came.x_pos, "PositionY": came.y_pos}
+        for name, value in theirs.items():
+            told = None if value is None and name == "PositionZ" else plane.get(name)  # as above
+            assert (None if told is None else float(told)) == (None if value is None else pytest.approx(value))
 
 
 def require_columns(frames: Any, events: list[useq.MDAEvent]) -> None:

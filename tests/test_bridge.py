@@ -144,7 +144,8 @@ class TestParts:
 class TestClasses:
     def test_fields(self) -> None:
         found = ow.Channel.model_fields
-        assert list(found) == ["name", "excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "color"]
+        optics = ["excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "color"]
+        assert list(found) == ["name", *optics, "exposure_time", "z_offset"]
         assert [name for name, one in found.items() if one.is_required()] == ["name"]
         assert (found["color"].default, found["name"].annotation) == (None, str)
         assert ow.Channel(name="a").model_fields == found

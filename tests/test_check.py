@@ -71,6 +71,8 @@ CHANNEL = [
         "invalid_value",
         "emission_wavelength_nm: must be finite; got inf",
     ),
+    ({"name": "a", "exposure_time": 0}, "invalid_value", "exposure_time: must be greater than 0; got 0"),
+    ({"name": "a", "z_offset": "low"}, "invalid_type", "z_offset: must be a number; got 'low'"),
     ({"name": "a", "fluorophore": 1}, "invalid_type", "fluorophore: must be text; got 1"),
     ({"name": "a", "color": "greenish"}, "invalid_value", f"color: {COLOR} 'greenish'"),
     ({"name": "a", "color": [1, 2]}, "invalid_value", f"color: {COLOR} [1, 2]"),

@@ -220,13 +220,17 @@ def test_coordinates_are_kept_unless_scale_and_translation_say_them(coords, scal
 
 
 def test_channels_have_colours_and_what_ngff_has_no_words_for():
-    channels = [Channel(name="DAPI", color="#0000FF80", emission_wavelength_nm=460), Channel(name="GFP"), "µ"]
+    channels = [
+        Channel(name="DAPI", color="#0000FF80", emission_wavelength_nm=460),
+        Channel(name="GFP", z_offset=2),
+        "µ",
+    ]
     made = attributes(planned([Dimension(name="c", coords=channels), *frame()]))[""]
     shown = [(channel["label"], channel["color"], channel["active"]) for channel in made["ome"]["omero"]["channels"]]
     assert shown == [("DAPI", "0000FF", True), ("GFP", "FF00FF", True), ("µ", "00FFFF", True)]
     assert made["ome_writers"]["channels"] == [
         {"name": "DAPI", "emission_wavelength_nm": 460},
-        {"name": "GFP"},
+        {"name": "GFP", "z_offset": 2},
         {"name": "µ"},
     ]
 

@@ -222,6 +222,43 @@ def test_the_stage_has_a_height_without_an_axis_z():
     assert planes(image)[0][-2:] == [7.0, "nm"]
 
 
+def test_channels_are_exposed_and_focused_apart():
+    channels = [Channel(name="A", exposure_time=0.25, z_offset=500), Channel(name="B", z_offset=-1), "C"]
+    low = Position(name="P", z_coord=7)
+    dims = [Dimension(name="p", coords=[low, "Q"]), Dimension(name="c", coords=channels)]
+    depth = Dimension(name="z", count=2, scale=10, unit="nm")
+    told = [[place[:3], place[5:7], place[-2:]] for place in planes(read(planned([*dims, depth, *frame()])).images[0])]
+    assert told == [
+        [[0, c, z], [exposure, "s"], [7.0 + 10 * z + offset, "nm"]]
+        for c, (exposure, offset) in enumerate([(0.25, 500), (None, -1), (None, 0)])
+        for z in range(2)
+    ]
+    first, second = read(planned([*dims, *frame("nm")])).images
+    assert [(plane.exposure_time, plane.position_z) for plane in first.pixels.planes] == [
+        (0.25, 507),
+        (None, 6),
+        (None, 7),
+    ]
+    # Nobody says from where the offsets count.
+    assert [(plane.exposure_time, plane.position_z) for plane in second.pixels.planes] == [
+        (0.25, None), (None, None), (None, None)
+    ]  # fmt: skip
+
+
+def test_of_a_custom_axis_all_planes_are_of_the_channel_that_chose_the_image():
+    channels = Dimension(name="c", coords=[Channel(name="A", exposure_time=0.25), Channel(name="B", exposure_time=0.5)])
+    angles = Dimension(name="angle", count=3, type="other")
+    plan = planned([angles, channels, *frame()])
+    exposures = [[plane.exposure_time for plane in image.pixels.planes] for image in read(plan).images]
+    assert exposures == [[0.25, 0.5]] * 3
+    endless = [Dimension(name="angle", type="other"), channels, *frame()]
+    exposures = [
+        [plane.exposure_time for plane in image.pixels.planes]
+        for image in read(planned(endless), Outcome(verdict="stopped", cursor=4)).images
+    ]
+    assert exposures == [[0.25, 0.25], [0.5, 0.5]]
+
+
 def test_what_came_with_a_frame_goes_before_what_was_planned():
     dims = [Dimension(name="t", count=2, scale=10, unit="ms"), *frame()]
     told = {"delta_t": 0.5, "exposure_time": 1, "position_x": 1.5, "position_y": -2, "position_z": 1e-7}

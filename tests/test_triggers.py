@@ -15,6 +15,7 @@ from attrs import evolve
 
 from ome_writers import (
     AcquisitionSettings,
+    Channel,
     Dimension,
     Plan,
     PlanError,
@@ -126,6 +127,30 @@ class TestExposure:
     def test_one_for_all(self) -> None:
         assert plan_of(CHANNELS).triggers(exposure=0.1)["exposure"].tolist() == [0.1, 0.1]
         assert plan_of(CHANNELS).cycles(exposure=0.1)[0].rows["exposure"].tolist() == [0.1, 0.1]
+
+    def test_channels_have_their_own(self) -> None:
+        channels = evolve(CHANNELS, coords=[Channel(name="A", exposure_time=0.02, z_offset=100), "B"])
+        field = evolve(FIELDS, coords=[Position(name="P", z_coord=7)], count=1)
+        plan = plan_of(TIMES, field, channels, evolve(PLANES, unit="nm", translation=0, scale=10, count=2))
+        table = plan.triggers()
+        assert table["z"][:4].tolist() == [0.107, 0.117, 0.007, 0.017]
+        assert np.array_equal(table["exposure"], [0.02, 0.02, nan, nan] * 3, equal_nan=True)
+        assert plan.triggers(exposure={"A": 1})["exposure"][:2].tolist() == [1, 1]
+        [cycle] = plan.cycles()
+        assert (len(cycle.rows), cycle.repeats) == (4, 3)
+        assert cost(plan).z_travel == pytest.approx(3 * (0.01 + 0.11 + 0.01) + 2 * 0.09)
+
+    def test_what_a_list_says_goes_before(self) -> None:
+        channels = evolve(
+            CHANNELS, coords=[Channel(name="A", exposure_time=0.02), Channel(name="B", exposure_time=0.5)]
+        )
+        listed = {"index": [[0, 1], [0, 0], [1, 1]], "exposure_time": [0.1, None, None]}
+        plan = compile(AcquisitionSettings(dtype="uint8", dimensions=[TIMES, channels, *FRAME], frames=listed))
+        assert plan.triggers()["exposure"].tolist() == [0.1, 0.02, 0.5]
+
+    def test_times_of_no_interval_can_be_looped(self) -> None:
+        [cycle] = plan_of(Dimension(name="t", coords=[2] * 1000, unit="s"), CHANNELS).cycles()
+        assert (cycle.rows["time"].tolist(), cycle.repeats, float(cycle.step["time"])) == ([2, 2], 1000, 0)
 
     def test_none_named(self) -> None:
         assert np.isnan(plan_of(Dimension(name="c", count=2)).triggers(exposure={})["exposure"]).all()

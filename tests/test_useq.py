@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import useq
 import zarr
+from useq import v2
 
 from ome_writers import AcquisitionSettings, Channel, Dimension, SettingsError, compile, write
 from ome_writers.useq import IrregularSequenceError, dims_from_useq, useq_to_acquisition_settings
@@ -129,7 +130,7 @@ class TestValues:
         ("plan", "scale", "coords"),
         [
             ({"interval": 0.5, "loops": 3}, 0.5, None),
-            ({"interval": 0, "loops": 3}, None, None),
+            ({"interval": 0, "loops": 3}, None, (0, 0, 0)),
             ({"duration": 6, "loops": 4}, 2, None),
             ({"interval": {"minutes": 1}, "loops": 1}, 60, None),
             ([{"interval": 1, "loops": 3}, {"interval": 10, "loops": 3}], None, (0, 1, 2, 12, 22)),
@@ -139,6 +140,32 @@ class TestValues:
     def test_times(self, plan: Any, scale: float | None, coords: tuple[float, ...] | None) -> None:
         (dim,) = dimensions(time_plan=plan)
         assert (dim.scale, dim.coords, dim.unit) == (scale, coords, "second")
+
+    def test_an_interval_that_goes_on_without_end(self) -> None:
+        found = converted(v2.MDASequence(time_plan=v2.TIntervalDuration(interval=2)), units={"c": (1, "um")})
+        assert (found["dimensions"][0].count, found["dimensions"][0].scale) == (None, 2)
+
+    def test_times_of_no_interval_have_the_one_that_is_given(self) -> None:
+        seq = useq.MDASequence(time_plan={"interval": 0, "loops": 3})
+        time = converted(seq, units={"t": (50, "ms")})["dimensions"][0]
+        assert (time.scale, time.unit, time.coords) == (50, "millisecond", None)
+
+    def test_exposures_and_offsets_of_channels(self) -> None:
+        channels = [{"config": "A", "exposure": 33.1, "z_offset": 1.5}, {"config": "B", "exposure": 20}, "C"]
+        seq = useq.MDASequence(channels=channels, z_plan={"relative": [0, 2]}, stage_positions=[(0, 0, 10)])
+        found = [
+            {"name": "A", "exposure_time": 0.0331, "z_offset": 1500},
+            {"name": "B", "exposure_time": 0.02},
+            {"name": "C"},
+        ]
+        dims = converted(seq, units={"z": (2000, "nm")})["dimensions"]
+        assert dims[1].coords == tuple(Channel(**one) for one in found)
+        plan = compile(AcquisitionSettings(dtype="uint8", format="scratch", dimensions=dims))
+        assert plan.triggers()["z"].tolist() == [event.z_pos for event in seq] == [11.5, 13.5, 10, 12, 10, 12]
+
+    def test_offsets_are_of_planes(self) -> None:
+        channel = {"config": "A", "z_offset": 1.5}
+        assert dimensions(channels=[channel], stage_positions=[(0, 0, 10)])[1].coords == (Channel(name="A"),)
 
     def test_channels_of_one_name(self) -> None:
         found = dimensions(

@@ -66,6 +66,12 @@ class TestGaps:
         assert sizes(settings) == f"t=3 c={len(channels)} z=3"
         assert settings.omit == tuple(rules)
 
+    def test_a_channel_that_is_never_acquired_has_no_more_gaps(self) -> None:
+        channels = ["A", {"config": "B", "do_stack": False, "acquire_every": 2}]
+        # There is one plane, and to useq the middle is the second.
+        seq = useq.MDASequence(channels=channels, time_plan=TIMES, z_plan={"above": 0, "below": 1, "step": 2})
+        assert compile(converted(seq)).frames == len(list(seq)) == 3
+
     def test_a_loop_of_one_item_has_no_gaps(self) -> None:
         channel = {"config": "A", "acquire_every": 2, "do_stack": False}
         assert converted(channels=["B", channel], z_plan={"range": 0, "step": 1}).omit == ()
@@ -173,6 +179,30 @@ class TestLists:
         np.testing.assert_array_equal(settings.frames.exposure_time, exposed)
         assert [(place.name, place.x_coord) for place in settings.positions] == [("A", 1), ("1", 1)]
         assert (settings.dimensions[0].scale, own(settings)) == (1, [{"z": 2}, {}])
+
+    @pytest.mark.parametrize("other", [{"exposure": 5}, {"z_offset": 1}])
+    def test_a_channel_that_is_another_elsewhere(self, other: dict[str, Any]) -> None:
+        sub = position(channels=[{"config": "A", **other}], z_plan=PLANES)
+        seq = useq.MDASequence(stage_positions=[(0, 0), sub], channels=["A"], z_plan=PLANES)
+        settings, events = converted(seq), list(copy.deepcopy(seq))
+        assert settings.frames.position_z.tolist() == [event.z_pos for event in events]
+        endless = useq.MDASequence(
+            stage_positions=seq.stage_positions,
+            channels=["A"],
+            z_plan=PLANES,
+            time_plan={"interval": 0, "duration": 1},
+        )
+        assert converted(endless).dimensions[2].coords[0].exposure_time is None
+
+    def test_positions_without_times(self) -> None:
+        settings = converted(stage_positions=[(0, 0), position(time_plan={"interval": 0, "loops": 2})])
+        np.testing.assert_array_equal(compile(settings).triggers()["time"], [np.nan, 0, 0])
+
+    def test_channels_that_are_exposed_as_those_before_them(self) -> None:
+        # useq keeps the exposure of one channel of a sub-sequence for the next.
+        sub = position(channels=[{"config": "A", "exposure": 5}, "B"], z_plan=PLANES)
+        settings = converted(stage_positions=[sub])
+        assert settings.frames.exposure_time.tolist() == [0.005] * 6
 
     def test_loops_within_loops_over_the_same_axis(self) -> None:
         settings = converted(stage_positions=[(0, 0), position(time_plan={"interval": 1, "loops": 2})], time_plan=TIMES)

@@ -20,7 +20,7 @@ from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.sources import Frames, images_from
 
 _OURS: Final = ("ome", "ome_writers", "multiscales", "omero", "plate", "bioformats2raw.layout", "_creator")
-_OPTICS: Final = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore")
+_OPTICS: Final = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "exposure_time", "z_offset")
 
 
 def zarr_recording(path: Path) -> Recording:

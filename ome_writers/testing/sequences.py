@@ -48,6 +48,7 @@ def _channels(draw: DrawFn) -> tuple[useq.Channel, ...]:
         acquire_every=every,
         do_stack=stack,
         z_offset=st.sampled_from([0.0, 0.0, 0.7]),
+        exposure=st.sampled_from([None, 20.0, 33.1]),
     )
     return tuple(draw(st.lists(one, max_size=3)))
 

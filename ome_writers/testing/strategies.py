@@ -74,6 +74,8 @@ def channels(draw: DrawFn, count: int) -> tuple[Channel, ...]:
             emission_wavelength_nm=draw(st.none() | st.floats(300, 900)),
             fluorophore=draw(st.none() | names()),
             color=draw(st.none() | st.sampled_from(_COLORS)),
+            exposure_time=draw(st.none() | st.floats(1e-6, 1e3)),
+            z_offset=draw(st.none() | _places()),
         )
         for name in draw(st.lists(names(), min_size=count, max_size=count, unique=True))
     )

@@ -69,8 +69,9 @@ def useq_to_acquisition_settings(  # noqa: PLR0913 - the signature of 0.3
     their own. Events that are no such loops are listed in `frames`, each with its time, place and exposure.
 
     Coordinates that only chance knows (a `RandomPoints` grid without a seed) and those relative to wherever the stage
-    may be (a plan of planes around no position) are left to the stage. A channel's `z_offset` corrects its focus, and
-    moves no plane. A channel that is named "current" stands for none, where a sequence names one elsewhere.
+    may be (a plan of planes around no position) are left to the stage. Channels keep their exposure and, where there
+    are planes, their `z_offset`; those that differ from position to position make a list of the events. A channel that
+    is named "current" stands for none, where a sequence names one elsewhere.
 
     Parameters
     ----------

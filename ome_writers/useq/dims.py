@@ -58,23 +58,38 @@ def place_of(nest: Nest, names: Sequence[str], order: Order) -> int:
     return min(max(before, earliest), latest)
 
 
-def dimension_of(axis: str, nests: Sequence[Nest], given: UnitTuple | None) -> dict[str, Any]:
-    """Return what a loop is in the words of `Dimension`: that of the position with the most items."""
+def dimension_of(axis: str, nests: Sequence[Nest], given: Mapping[str, UnitTuple]) -> dict[str, Any]:
+    """Return what a loop is in the words of `Dimension`: that of the position with the most items.
+
+    Raises
+    ------
+    NoLoops
+        If a channel is not the same at all positions.
+    """
     if axis == "c":
-        return channel_words(union(nests))
+        words = channel_words(union(nests))
+        told = _told(nests, factor(given["z"][1] if "z" in given else TYPES["z"][1]))
+        return words | {"coords": [evolve(one, **more) for one, more in zip(words["coords"], told, strict=True)]}
     loops = [nest.loops[axis] for nest in nests if axis in nest.loops]
     if axis not in TYPES:
         return {"name": axis, "type": "other", "count": loops[0].count}
-    return loop_words(axis, max(loops, key=lambda loop: loop.count or 0), given)
+    return loop_words(axis, max(loops, key=lambda loop: loop.count or 0), given.get(axis))
 
 
 def loop_words(axis: str, loop: Loop, given: UnitTuple | None) -> dict[str, Any]:
     """Return what a loop over times or depths is in the words of `Dimension`."""
     kind, unit = TYPES[axis]
     words: dict[str, Any] = {"name": axis, "type": kind, "count": loop.count, "unit": unit}
+    size = factor(given[1] if given else unit)
     if loop.items:
-        words |= _spread(loop, factor(given[1] if given else unit))
-    return words | scaled(given) if given else words
+        words |= _spread(loop, size)
+    elif loop.step:
+        words["scale"] = _clean(loop.step * size)
+    if not given:
+        return words
+    # Items without a distance have the given one.
+    spread = {} if any(words.get("coords", ())) else {"coords": None}
+    return words | spread | scaled(given)
 
 
 def channel_words(labels: Sequence[Label]) -> dict[str, Any]:
@@ -109,8 +124,7 @@ def _spread(loop: Loop, unit: float) -> dict[str, Any]:
     step = (places[-1] - places[0]) / (len(places) - 1) if len(places) > 1 else (loop.step or 0.0) * unit
     if step > 0 and np.allclose(places, places[0] + step * np.arange(len(places)), rtol=1e-9, atol=1e-6 * step):
         return {"scale": _clean(step), "translation": places[0] or None}
-    # Times without an interval are all 0, which tells nothing.
-    return {"coords": places} if any(places) else {}
+    return {"coords": places}
 
 
 def _clean(value: float) -> float:
@@ -141,6 +155,31 @@ def union(nests: Sequence[Nest]) -> list[Label]:
     return list(dict.fromkeys(label for labels in lists for label in labels))
 
 
+def _told(nests: Sequence[Nest], size: float) -> list[dict[str, float]]:
+    """Return what is known of each channel beside its name, in the words of `Channel`; `size` is that of 1 µm in z.
+
+    Raises
+    ------
+    NoLoops
+        If that is not the same at all positions, and there is an end.
+    """
+    found: dict[Label, set[tuple[float | None, float]]] = {}
+    for nest in nests:
+        labels = labels_of(nest)
+        pairs = zip(nest.exposures or (None,) * len(labels), nest.offsets or (0.0,) * len(labels), strict=True)
+        for label, pair in zip(labels, pairs, strict=True):
+            found.setdefault(label, set()).add(pair)
+    endless = any(loop.endless for nest in nests for loop in nest.loops.values())
+    if any(len(pairs) > 1 for pairs in found.values()) and not endless:
+        raise NoLoops("channels that are exposed or focused in another way at other positions")
+    made = []
+    for label in union(nests):
+        exposure, offset = found[label].pop() if len(found[label]) == 1 else (None, 0.0)
+        told = {"exposure_time": exposure and _clean(exposure / 1000), "z_offset": _clean(offset * size)}
+        made.append({name: value for name, value in told.items() if value})
+    return made
+
+
 def channel_names(labels: Sequence[Label]) -> list[str]:
     """Return a name for each channel: its configuration, with its group or a number where that is not enough."""
     counts = Counter(config for config, *_ in labels)
@@ -159,8 +198,11 @@ def with_own_lists(
     Raises
     ------
     NoLoops
-        If a list would name one place twice.
+        If a list would name one place twice, or a time that nobody knows.
     """
+    ends = all(dim.count is not None for dim in dims)
+    if ends and any(dim.name == "t" and dim.name not in nest.loops for dim in dims for nest in nests):
+        raise NoLoops("positions of which some have no times")
     by_nest: dict[int, tuple[dict[str, int], dict[str, list[Any]]]] = {}
     for nest in nests:
         counts: dict[str, int] = {}

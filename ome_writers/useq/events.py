@@ -101,7 +101,7 @@ def _event(one: object, number: int, problems: list[Problem]) -> Event | None:
         index,
         None if name is None else (str(name), str(_field(channel, "group") or "Channel")),
         time,
-        None if exposure is None else exposure / 1000,  # useq counts milliseconds
+        exposure and float(f"{exposure / 1000:.12g}"),  # useq counts milliseconds
         x,
         y,
         z,

@@ -68,7 +68,7 @@ def nested(seq: useq.MDASequence, given: Mapping[str, UnitTuple], factors: Mappi
 
 def words_of(nests: Sequence[Nest], order: Order, given: Mapping[str, UnitTuple]) -> list[dict[str, Any]]:
     """Return the loops over times, channels and depths in the words of `Dimension`."""
-    return [dimension_of(axis, nests, given.get(axis)) for axis in names_of(nests, order)]
+    return [dimension_of(axis, nests, given) for axis in names_of(nests, order)]
 
 
 def with_positions(

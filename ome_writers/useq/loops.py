@@ -85,6 +85,10 @@ class Nest:
     own: Collection[str]
     """Axes that come from the sub-sequence of the position."""
     gaps: tuple[Gap, ...] = ()
+    exposures: tuple[float | None, ...] = ()
+    """Of each channel, in milliseconds; may be left out, as the next, where there is nothing to say."""
+    offsets: tuple[float, ...] = ()
+    """How far each channel is moved in z, in micrometers."""
 
     @property
     def points(self) -> tuple[Any, ...]:
@@ -151,7 +155,8 @@ def _times(plan: Any, loc: Loc) -> Loop:
     if plan is None:
         return Loop(())
     if is_endless(plan):
-        return Loop((), endless=True)
+        interval = getattr(plan, "interval", None)  # that of several phases is none
+        return Loop((), interval.total_seconds() if interval else None, endless=True)
     try:
         times = tuple(plan)
     except ZeroDivisionError:
@@ -191,7 +196,29 @@ def _nest(seq: useq.MDASequence, outer: dict[str, Loop], number: int, position: 
             gaps = tuple(evolve(gap, channel=number) for gap in gaps for number in range(len(own["c"].items)))
         gaps = (*gaps, *inner_gaps)
     around = {axis: loop for axis, loop in loops.items() if axis not in own}
-    return Nest(number, position, {**around, **own}, tuple(own), gaps)
+    exposures, offsets = _channels(loops, own)
+    return Nest(number, position, {**around, **own}, tuple(own), gaps, exposures, offsets)
+
+
+def _channels(loops: Mapping[str, Loop], own: Mapping[str, Loop]) -> tuple[tuple[float | None, ...], tuple[float, ...]]:
+    """Return how long each channel is exposed, and how far it is moved in z, by the loops and those within them."""
+    around = loops["c"].items if "c" in loops else ()
+    if "c" not in own:
+        # Planes of a sub-sequence lie where they do for all channels around it.
+        moves = "z" in loops and "z" not in own
+        return tuple(one.exposure for one in around), tuple(one.z_offset if moves else 0.0 for one in around)
+    within = own["c"].items
+    before = around[0].exposure if around else None
+    exposures = tuple(before if one.exposure is None else one.exposure for one in within)
+    if len({one.exposure is None for one in within}) > 1:
+        if not any(loop.endless for loop in (*loops.values(), *own.values())):
+            raise NoLoops("channels of which some are exposed as those before them")
+        exposures = (None,) * len(within)
+    if "z" in own:
+        return exposures, tuple(one.z_offset for one in within)
+    # The planes are those of the one channel around them.
+    offset = around[0].z_offset if around and "z" in loops else 0.0
+    return exposures, (offset,) * len(within)
 
 
 def _all_gone(loops: Mapping[str, Loop], gaps: Collection[Gap]) -> bool:
@@ -230,7 +257,8 @@ def _thinned(
             planes, middle = len(kept["z"].items), z_plan.num_positions() // 2
             if middle >= planes:
                 gaps.append(Gap(number))
-            elif planes > 1:
+                continue  # of nothing there is nothing more to leave out
+            if planes > 1:
                 gaps.append(Gap(number, "z", middle))
         if "t" in kept and channel.acquire_every > 1 and kept["t"].count != 1:
             gaps.append(Gap(number, "t", f"::{channel.acquire_every}"))

@@ -58,7 +58,13 @@ def nested(seq: Any, given: Mapping[str, UnitTuple], factors: Mapping[str, float
     if "z" in keys[: keys.index(POSITION) if POSITION in keys else 0] and any(one.z is not None for one in stations):
         raise NoLoops("planes that positions overrule")
     nests = [
-        Nest(number, station, {**loops, **({POSITION: Loop((station,))} if POSITION in loops else {})}, ())
+        Nest(
+            number,
+            station,
+            {**loops, **({POSITION: Loop((station,))} if POSITION in loops else {})},
+            (),
+            exposures=tuple(channel.exposure for channel in loops["c"].items) if "c" in loops else (),
+        )
         for number, station in enumerate(stations)
     ]
     order = common_order(nests, tuple(axes))
@@ -94,7 +100,8 @@ def _loop(key: str, axis: Any) -> Loop:
     if not own or (type(axis) is SimpleValueAxis and key in "tczpg"):
         raise NoLoops(f"an axis {key!r} that is a {type(axis).__name__}")
     if is_endless(axis):
-        return Loop((), endless=True)
+        interval = getattr(axis, "interval", None)
+        return Loop((), interval.total_seconds() if interval else None, endless=True)
     items = tuple(axis)
     if any(isinstance(item, MultiAxisSequence) for item in items):
         raise NoLoops(f"a sequence within {key!r}")
