@@ -158,6 +158,8 @@ def _between(before: Whole, after: Whole) -> Changes:
     for name, column, unsaid in (("x", X, X_UNSAID), ("y", Y, Y_UNSAID), ("z", Z, Z_UNSAID)):
         unknown = np.column_stack([before[:, unsaid], after[:, unsaid]]) != 0
         known[name] = ~unknown.any(axis=1)
+        if name == "z":  # channels are focused as far apart wherever the stage may be
+            known[name] |= unknown.all(axis=1) & ~elsewhere & (moved[:, PLANE] == 0)
         # Of two depths that nobody knows only the planes can tell whether they differ.
         perhaps = elsewhere if name != "z" else (moved[:, PLANE] != 0) | (unknown[:, 0] != unknown[:, 1])
         out[name] = np.where(known[name], moved[:, column] != 0, perhaps)

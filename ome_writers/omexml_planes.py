@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import islice
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -188,19 +188,22 @@ def planes(
     """
     if not records and around.is_silent:
         return
-    x, y = around.x, around.y
+    x, y, told = around.x, around.y, (around.time, around.exposure)
     for some in pages.batches():
         columns = [some.loops[role] for role in "ZTC"]
-        layers = list(zip(columns[0], columns[2] if around.apart else repeat(0), strict=False))
-        depths, times = (
-            {layer: around.depth(*layer) for layer in set(layers)},
-            {t: around.time(t) for t in set(columns[1])},
-        )
-        exposures = {c: around.exposure(c) for c in set(columns[2])}
+        times, exposures = ({k: of(k) for k in {*column}} for of, column in zip(told, columns[1:], strict=True))
+        layers: list[Any] = columns[0]
+        depths: dict[Any, str] = {}
+        if around.apart:
+            layers = list(zip(columns[0], columns[2], strict=True))
+            depths = {layer: around.depth(*layer) for layer in set(layers)}
+        else:
+            depths = {z: around.depth(z, 0) for z in set(layers)}
         if not records:
+            channels = {c: f'{c}"{exposure}' for c, exposure in exposures.items()}
             yield "".join(
                 [
-                    f'<Plane TheZ="{z}" TheT="{t}" TheC="{c}"{times[t]}{exposures[c]}{x}{y}{depths[layer]}/>'
+                    f'<Plane TheZ="{z}" TheT="{t}" TheC="{channels[c]}{times[t]}{x}{y}{depths[layer]}/>'
                     for z, t, c, layer in zip(*columns, layers, strict=True)
                 ]
             )
@@ -209,15 +212,15 @@ def planes(
         for place, z, t, c, layer in zip(some.places, *columns, layers, strict=True):
             where = f'<Plane TheZ="{z}" TheT="{t}" TheC="{c}"'
             if record := records.get(place):
-                made.append(where + _said(record, (times[t], exposures[c], x, y, depths[layer]), annotations))
+                made.append(where + _said(record, (exposures[c], times[t], x, y, depths[layer]), annotations))
             elif not around.is_silent:
-                made.append(f"{where}{times[t]}{exposures[c]}{x}{y}{depths[layer]}/>")
+                made.append(f"{where}{exposures[c]}{times[t]}{x}{y}{depths[layer]}/>")
         yield "".join(made)
 
 
 def _said(record: Record, planned: tuple[str, str, str, str, str], annotations: Annotations | None) -> str:
     """Return the rest of a plane's element, beginning with its attributes."""
-    time, exposure, x, y, z = planned
+    exposure, time, x, y, z = planned
     if "delta_t" in record:
         time = f' DeltaT="{record["delta_t"]!r}" DeltaTUnit="s"'
     if "exposure_time" in record:
@@ -230,8 +233,8 @@ def _said(record: Record, planned: tuple[str, str, str, str, str], annotations: 
         z = f' PositionZ="{record["position_z"]!r}" PositionZUnit="µm"'
     others = {key: value for key, value in record.items() if key not in PLANE_KEYS}
     if annotations is None or not others:
-        return f"{time}{exposure}{x}{y}{z}/>"
-    return f"{time}{exposure}{x}{y}{z}>{annotate(annotations, FRAME_NAMESPACE, others, map_text)}</Plane>"
+        return f"{exposure}{time}{x}{y}{z}/>"
+    return f"{exposure}{time}{x}{y}{z}>{annotate(annotations, FRAME_NAMESPACE, others, map_text)}</Plane>"
 
 
 # ── annotations ───────────────────────────────────────────────────────────────────────────────────────────────────────

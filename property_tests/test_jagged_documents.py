@@ -19,7 +19,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from ngff_zarr.validate import validate
 
-from ome_writers import AcquisitionSettings, Plan, compile
+from ome_writers import AcquisitionSettings, Channel, Plan, compile
 from ome_writers.documents import Document, Outcome, Stamp, documents
 from ome_writers.testing.jagged import planned
 from ome_writers.testing.raggedness import jagged
@@ -84,6 +84,7 @@ def test_ome_xml_has_exactly_the_planned_planes_at_their_true_places(settings: A
     images = root.findall(f"{OME}Image")
     assert len(images) == len(plan.layout.arrays)
     deep = next((dim for dim in settings.dimensions[:-2] if dim.type == "space" and dim.name in names), None)
+    channels = [dim for dim in settings.dimensions[:-2] if dim.type == "channel"]
     for number, image in enumerate(images):
         told = [tuple(int(data.get(f"First{role}")) for role in "TCZ") for data in image.iter(f"{OME}TiffData")]
         assert sorted(told) == sorted(expected[number])
@@ -91,10 +92,14 @@ def test_ome_xml_has_exactly_the_planned_planes_at_their_true_places(settings: A
         stage = settings.positions[spec.position].z_coord
         for plane in image.iter(f"{OME}Plane"):
             loops = expected[number][tuple(int(plane.get(f"The{role}")) for role in "TCZ")]
+            channel = next((dim.coords[loops[dim.name]] for dim in channels if dim.coords), Channel(name="any"))
+            if settings.frames is None or settings.frames.exposure_time is None:
+                assert plane.get("ExposureTime") == (channel.exposure_time and repr(float(channel.exposure_time)))
             depths = deep and places(settings, spec.position, deep.name)
             listed = settings.frames is not None and settings.frames.position_z is not None
             if depths and deep and not listed and (stage is not None or deep.scale is not None or deep.coords):
-                assert float(plane.get("PositionZ")) == pytest.approx(depths[loops[deep.name]] + (stage or 0))
+                depth = depths[loops[deep.name]] + (stage or 0) + (channel.z_offset or 0)
+                assert float(plane.get("PositionZ")) == pytest.approx(depth)
         cameras = settings.camera_dimension
         if cameras and not cameras.fold:
             detectors = {one.get("ID") for one in root.iter(f"{OME}Detector")}
