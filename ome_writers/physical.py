@@ -161,8 +161,6 @@ def world_of(plan: Plan) -> World:
         *[_part(plan, dim, times[number + 1 :], TIME, TICK) for number, dim in enumerate(times)],
         *[_part(plan, dim, depths[number + 1 :], Z, PLANE) for number, dim in enumerate(depths)],
     ]
-    if channels := channels_of(dims):
-        made.append(_channels(plan, channels))
     made += [_even(dim.name, {}, {CAMERA: 1}) for dim in dims if dim.type == "camera"]
     stage = _stage(plan, placed=placed)
     where = plan.settings.position_dimension_index
@@ -174,6 +172,8 @@ def world_of(plan: Plan) -> World:
         if any(part.table is None and part.first[unsaid] for part in made):
             # Nobody will see what other loops add to it, so that it shall not tell rows apart.
             made = [_without(part, value) for part in made]
+    if channels := channels_of(dims):  # which move the stage as far wherever it is
+        made.append(_channels(plan, channels))
     frames = plan.settings.frames
     exposures = None
     if frames is not None and frames.exposure_time is not None:

@@ -58,8 +58,7 @@ def stood(settings: AcquisitionSettings, arrival: Arrival) -> dict[str, float]:
     channels = [dim for dim in loops if dim.type == "channel" and dim.count is not None]
     y, x = settings.frame_dimensions
     along = next((dim for dim in axes_and_fans(settings)[0] if dim.type == "space"), x)
-    named = channels[0].coords if channels else None
-    channel = named[arrival.loops[channels[0].name]] if named else Channel(name="any")
+    channel = channel_of(settings, arrival)
     bottom = None if position.z_coord is None else position.z_coord * SIZES[along.unit]
     return {
         "frame": arrival.frame,
@@ -67,11 +66,26 @@ def stood(settings: AcquisitionSettings, arrival: Arrival) -> dict[str, float]:
         "time": placed(times, arrival),
         "x": nan if position.x_coord is None else position.x_coord * SIZES[x.unit],
         "y": nan if position.y_coord is None else position.y_coord * SIZES[y.unit],
-        "z": placed(depths, arrival, bottom) + (channel.z_offset or 0) * SIZES[along.unit],
+        "z": placed(depths, arrival, bottom) + offset(settings, arrival),
         "channel": arrival.loops[channels[0].name] if channels else 0,
         "camera": 0,
         "exposure": nan if channel.exposure_time is None else channel.exposure_time,
     }
+
+
+def channel_of(settings: AcquisitionSettings, arrival: Arrival) -> Channel:
+    """Return the channel of a frame."""
+    channels = [dim for dim in settings.dimensions[:-2] if dim.type == "channel" and dim.count is not None]
+    named: Any = channels[0].coords if channels else None
+    return named[arrival.loops[channels[0].name]] if named else Channel(name="any")
+
+
+def offset(settings: AcquisitionSettings, arrival: Arrival) -> float:
+    """Return how far the channel of a frame is moved in z, in micrometers."""
+    *_, x = settings.frame_dimensions
+    along = next((dim for dim in axes_and_fans(settings)[0] if dim.type == "space"), x)
+    # A step is a whole number of picometers.
+    return round((channel_of(settings, arrival).z_offset or 0.0) * SIZES[along.unit], 6)
 
 
 def moves(settings: AcquisitionSettings, came: list[Arrival], table: Any) -> list[dict[str, float]]:
@@ -83,13 +97,15 @@ def moves(settings: AcquisitionSettings, came: list[Arrival], table: Any) -> lis
     ):
         turned = {dim.type for dim in loops if before.loops[dim.name] != after.loops[dim.name]}
         went = before.position != after.position
+        old_offset, new_offset = (offset(settings, arrival) for arrival in (before, after))
         far = {}
         for axis in "xyz":
             a, b = old[axis], new[axis]
             if not isnan(a) and not isnan(b):
                 far[axis] = b - a
             elif axis == "z":
-                far[axis] = nan if "space" in turned or isnan(a) != isnan(b) else 0.0
+                apart = 0.0 if went else new_offset - old_offset
+                far[axis] = nan if "space" in turned or isnan(a) != isnan(b) else apart
             else:
                 far[axis] = nan if went else 0.0
         out.append(
