@@ -50,7 +50,7 @@ def writer_for(plan: Plan, backend: Backend) -> Writer:
     if problems := unmet(plan, writer.capabilities):
         raise PlanError(problems)
     if plan.settings.buffer_bytes:
-        from ome_writers.writers.ring import BufferedWriter
+        from ome_writers.writers.buffered import BufferedWriter
 
         writer = BufferedWriter(writer, plan.settings.buffer_bytes)
     return writer

@@ -61,7 +61,7 @@ FLOORS = (
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
-        *[f"writers.{name}" for name in ("ring", "files", "placed", "reserve")],
+        *[f"writers.{name}" for name in ("ring", "buffered", "files", "placed", "reserve")],
     ],
     [
         *[f"writers.{name}" for name in ("__init__", "inflight", "pagefile", "memory", "tensorstore", "tiff")],

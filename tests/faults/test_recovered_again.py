@@ -17,8 +17,8 @@ import ome_writers as ow
 from ome_writers import resumed
 from ome_writers.journal import journal_folder
 from ome_writers.lock import is_locked
+from ome_writers.writers.buffered import BufferedWriter
 from ome_writers.writers.memory import MemoryWriter
-from ome_writers.writers.ring import BufferedWriter
 
 COUNT = 10
 PUT = """

@@ -13,8 +13,8 @@ import pytest
 import ome_writers as ow
 from ome_writers.testing import Failing, check_writer, expected_arrays, frame_pixels, read_tiff, read_zarr
 from ome_writers.writer import writer_named
+from ome_writers.writers.buffered import BufferedWriter
 from ome_writers.writers.memory import MemoryWriter
-from ome_writers.writers.ring import BufferedWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
 
 FRAME = 64

@@ -34,7 +34,7 @@ def test_an_interpreter_that_exits_stores_what_waits(how) -> None:
     program = textwrap.dedent(f"""
         import sys, threading, numpy as np, ome_writers as ow
         from ome_writers.writers.memory import MemoryWriter
-        from ome_writers.writers.ring import BufferedWriter
+        from ome_writers.writers.buffered import BufferedWriter
         go = threading.Event()
         class Slow(MemoryWriter):
             def write(self, blocks):
