@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
+from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+
 _DOCUMENTS: Final = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"})
 _LEFT_BEHIND: Final = re.compile(
     r"zarr\.json\.__lock"  # by tensorstore, when its process is killed
@@ -87,7 +89,7 @@ def _is_scratch(path: Path, entries: Sequence[Path]) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path, MOST_DOCUMENT))
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -194,7 +196,7 @@ def _why_no_set(entries: Sequence[Path]) -> str | None:
 def _is_companion(path: Path) -> bool:
     """Return whether a file is an OME-XML by itself."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(4096)
     except OSError:
         return False
@@ -204,7 +206,7 @@ def _is_companion(path: Path) -> bool:
 def _text(path: Path) -> bytes:
     """Return the OME-XML of a file, or much of it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(_MOST_TEXT) if _is_companion(path) else _description(file, _MOST_TEXT)
     except (OSError, ValueError, struct.error):  # `ValueError`: a place that no file has
         return b""
@@ -213,7 +215,7 @@ def _text(path: Path) -> bytes:
 def _is_ome_tiff(path: Path) -> bool:
     """Return whether a file is a TIFF whose first page is described in OME-XML."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return b"<OME" in _description(file, 4096)
     except (OSError, ValueError, struct.error):  # as above
         return False

@@ -70,7 +70,7 @@ FLOORS = (
         *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
         *[f"writers.{name}" for name in ("ahead",)],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
-        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
+        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "tifftext", "scratch")],
     ],
     [
         *["display", "drawing", "watching", "gallery", "sheet", "exhibit", "serve"],
