@@ -57,7 +57,7 @@ FLOORS = (
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
-        *["lifetime", "lock", "ownership", "owned_chunks", "owned_tiffs", "needs", "turns", "regular"],
+        *["lifetime", "lock", "ownership", "owned_chunks", "owned_tiffs", "leftovers", "needs", "turns", "regular"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
