@@ -51,7 +51,7 @@ FLOORS = (
         *["advice", "timeline"],
     ],
     [
-        *["records", "images", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
+        *["records", "images", "gaps", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
         *["sights", "overview", "sketch", "page"],
     ],
