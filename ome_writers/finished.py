@@ -77,11 +77,10 @@ def finish(
     shapes: Shapes = tuple(tuple(array["shape"]) for array in said.arrays)
     _require_fit(said, placement, shapes, root)
     told = _told(said, plan, frames, list(missing))
-    absent = [np.arange(first, last + 1) for first, last in told.missing]
     outcome = Outcome(
         verdict="complete" if plan.frames in (None, told.frames) else "stopped",
         cursor=told.frames,
-        missing=np.concatenate([np.empty(0, np.int64), *absent]),
+        missing=[(first, last + 1) for first, last in told.missing] or (),
         writer="direct",
         placed=True,
         root=str(root),

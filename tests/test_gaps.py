@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import ome_writers as ow
 from ome_writers import gaps, run
+from ome_writers.datasets.facts import facts_from
 from ome_writers.puts import MOST_GAP
 from ome_writers.testing import strategies
 
@@ -175,3 +176,31 @@ def test_frames_cannot_be_passed_all_at_once_after_a_failure(tmp_path: Path, mon
         stream.close()
     assert stream.outcome is not None
     assert (stream.outcome.verdict, stream.outcome.frames) == ("failed", 1)
+
+
+# ── what others say of them ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("frames", "missing", "understood"),
+    [
+        (1, [[0, 10**6]], True),
+        (1, [[0, 10**7], [5, 10**7 + 1]], True),
+        (1, [[0, 10**15]], False),
+        (10**15, [], False),
+        (1, [[0, 10**40]], False),
+        (1, [[0]], False),
+        (1, 7, False),
+    ],
+)
+def test_what_a_document_claims_takes_no_memory(frames: int, missing: object, *, understood: bool) -> None:
+    sizes = {"t": ("time", None), "y": ("space", 8), "x": ("space", 8)}
+    dims = [{"name": name, "type": kind, "count": count} for name, (kind, count) in sizes.items()]
+    noted = {"verdict": "stopped", "frames": frames, "missing": missing, "dimensions": dims, "axes": ["t", "y", "x"]}
+    tracemalloc.start()
+    try:
+        found = facts_from(noted)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert (found is not None) == understood
