@@ -51,6 +51,15 @@ def test_frames_of_stretches_are_those_of_their_rows(plan: ow.Plan, places: list
         assert (expanded(found), counts[array]) == (sorted(mine.tolist()), len(mine))
 
 
+def test_frames_of_plans_of_several_segments_and_of_parts_of_a_plan() -> None:
+    dims = ow.dims_from_standard_axes({"t": 5, "c": 2, "z": 3, "y": 8, "x": 8})
+    plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
+    for part in (plan.rest(4), plan.rest(8), plan.select(c=0), plan.select(c=1, z=2), plan.select(z=[0, 2])):
+        for first, stop in ((0, 1), (3, 5), (1, len(part.table))):
+            found = gaps.frames_in(part, np.array([[first, stop]]))
+            assert expanded(found) == part.rows(first, stop)["frame"].tolist()
+
+
 def expanded(ranges: np.ndarray) -> list[int]:
     return [number for first, last in ranges.tolist() for number in range(first, last + 1)]
 
