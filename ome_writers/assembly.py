@@ -237,7 +237,8 @@ class _Cutter:
 
     def _alike(self, inner: Segment, outer: Loop) -> bool:
         """Say whether the arrays that the rounds of a loop go to cut alike into blocks of the same bytes."""
-        arrays = np.unique(inner.rows["array"]) + outer.array * np.arange(outer.repeats or 1)[:, None]
+        rounds = outer.repeats or 1 if outer.array else 1  # millions of them may go to the same array
+        arrays = np.unique(inner.rows["array"]) + outer.array * np.arange(rounds)[:, None]
         return all(len(np.unique(of[arrays], axis=0)) == 1 for of in (self.blocks, self.shapes, self.frame_bytes))
 
     def _cycles(self, segment: Segment, begin: int, rounds: int, after: Sequence[Segment]) -> int | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from ome_writers.assembly import HOLES, Assembly
+from ome_writers.assembly import CLOSES, HOLES, Assembly
 from ome_writers.cube import Rectangle
 from ome_writers.errors import FrameError
+from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.records import Record, as_record
 from ome_writers.writer import Block
@@ -119,3 +120,25 @@ class OpenBlocks(dict[int, OpenBlock]):
             pixels[:] = spec.fill_value
         block = self[buffer] = OpenBlock(array, start, tuple(room), pixels)
         return block
+
+
+def not_passed(steps: Rows, opened: Container[int]) -> list[int]:
+    """Return which of the rows that no frame comes for touch a block that was open before, or stays open.
+
+    All other blocks begin and end among these rows, and nothing comes to them.
+    """
+    rest = np.zeros(len(steps), bool)
+    buffers, flags = steps["buffer"], steps["flags"]
+    for buffer in np.unique(buffers[buffers >= 0]).tolist():
+        mine = np.flatnonzero(buffers == buffer)
+        ends = mine[(flags[mine] & CLOSES) > 0]
+        rest[mine[mine > (ends[-1] if len(ends) else -1)]] = True
+        if buffer in opened:
+            rest[mine[mine <= (ends[0] if len(ends) else len(steps))]] = True
+    return np.flatnonzero(rest).tolist()
+
+
+def furthest(rows: Rows, axis: int) -> list[int]:
+    """Return which row goes furthest along an axis, for each array."""
+    each = (np.flatnonzero(rows["array"] == array) for array in np.unique(rows["array"]))
+    return [int(mine[np.argmax(rows["index"][mine, axis])]) for mine in each]

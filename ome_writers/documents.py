@@ -15,6 +15,7 @@ import numpy as np
 from attrs import Factory, field, frozen
 from numpy.typing import NDArray
 
+from ome_writers.gaps import Pairs, as_stretches, places_in
 from ome_writers.plan import Plan
 from ome_writers.records import Record
 
@@ -118,8 +119,9 @@ class Outcome:
     verdict: Verdict = "running"
     cursor: int = 0
     """How many rows of the plan the run went through."""
-    missing: NDArray[np.int64] = field(factory=lambda: np.empty(0, np.int64), eq=False)
-    """Places in the plan, below `cursor` and ascending, whose frames did not come."""
+    gaps: Pairs = field(alias="missing", default=(), converter=as_stretches, eq=False)
+    """Places in the plan, below `cursor`, whose frames did not come: as ascending stretches, of shape (n, 2), each from
+    its first place to that behind its last. Given as `missing`, one by one or as stretches."""
     records: Mapping[int, Record] = Factory(dict)
     """Metadata that came with frames, by place in the plan."""
     globals: Mapping[str, Record] = Factory(dict)
@@ -140,7 +142,12 @@ class Outcome:
     @property
     def frames(self) -> int:
         """Number of frames that came."""
-        return self.cursor - len(self.missing)
+        return self.cursor - int((self.gaps[:, 1] - self.gaps[:, 0]).sum())
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """Places in the plan, below `cursor` and ascending, whose frames did not come."""
+        return places_in(self.gaps)
 
     @property
     def end(self) -> int:
@@ -149,8 +156,7 @@ class Outcome:
         >>> Outcome(cursor=10, missing=np.array([3, 8, 9])).end
         8
         """
-        behind = self.missing[::-1] == self.cursor - 1 - np.arange(len(self.missing))
-        return self.cursor - int(np.logical_and.accumulate(behind).sum())
+        return int(self.gaps[-1, 0]) if len(self.gaps) and self.gaps[-1, 1] == self.cursor else self.cursor
 
     @property
     def told(self) -> int:

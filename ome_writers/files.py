@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ome_writers import serial
-from ome_writers.errors import Problem, SettingsError
+from ome_writers.errors import PlanError, Problem, SettingsError
 from ome_writers.plan import Plan
+from ome_writers.regular import IrregularFileError, read_regular
 from ome_writers.settings import AcquisitionSettings
 
 if TYPE_CHECKING:
     from ome_writers.triggers import Exposure
 
 _FORMATS: Final[dict[str, serial.Text]] = {".json": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
+_MOST_SETTINGS: Final = 2**28
+"""Bytes that a settings file may have; a list of a million frames takes about a tenth of them."""
+_MOST_PLAN: Final = 2**30
+"""Bytes that a plan file may have; a table of ten million frames in no order at all takes about a quarter of them."""
 _LINES: Final = 65_536
 """Lines of text that are made at a time."""
 
@@ -45,7 +50,9 @@ def load(path: str | os.PathLike[str]) -> AcquisitionSettings:
     format_ = _format(path)
     try:
         # A byte-order mark, as editors on Windows set it, is no part of the text.
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_regular(path, _MOST_SETTINGS).decode("utf-8-sig")
+    except IrregularFileError as error:
+        raise SettingsError([Problem((), "invalid_file", _why(error))]) from None
     except UnicodeDecodeError as error:
         raise SettingsError(
             [Problem((), "syntax", f"must be UTF-8 text: {error.reason} (at byte {error.start})")]
@@ -123,7 +130,10 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     """
     from ome_writers.plan_file import plan_from_npz  # as above
 
-    return plan_from_npz(Path(path).read_bytes())
+    try:
+        return plan_from_npz(read_regular(path, _MOST_PLAN))
+    except IrregularFileError as error:
+        raise PlanError([Problem((), "invalid_file", _why(error))]) from None
 
 
 def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:
@@ -207,6 +217,10 @@ def save_triggers(plan: Plan, path: str | os.PathLike[str], *, exposure: Exposur
         file.writelines(
             triggers.csv_lines(table[start : start + _LINES]).encode() for start in range(0, len(table), _LINES)
         )
+
+
+def _why(error: IrregularFileError) -> str:
+    return f"{error.strerror}: {error.filename!r}"
 
 
 def _format(path: str | os.PathLike[str]) -> serial.Text:

@@ -21,6 +21,7 @@ from ome_writers.place_file import Finished, Prepared, described, prepared_from_
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
 from ome_writers.prepared import Shapes, beside, writer_of
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.writers.files import replace_file
 
 
@@ -70,17 +71,16 @@ def finish(
     for needed in (root, paths.places, paths.plan):
         if not needed.exists():
             raise FileNotFoundError(f"{path} was not prepared, or not here: there is no {needed}")
-    said = prepared_from_json(paths.places.read_bytes())
+    said = prepared_from_json(read_regular(paths.places, MOST_DOCUMENT))
     plan = load_plan(paths.plan)
     placement = place(plan)
     shapes: Shapes = tuple(tuple(array["shape"]) for array in said.arrays)
     _require_fit(said, placement, shapes, root)
     told = _told(said, plan, frames, list(missing))
-    absent = [np.arange(first, last + 1) for first, last in told.missing]
     outcome = Outcome(
         verdict="complete" if plan.frames in (None, told.frames) else "stopped",
         cursor=told.frames,
-        missing=np.concatenate([np.empty(0, np.int64), *absent]),
+        missing=[(first, last + 1) for first, last in told.missing] or (),
         writer="direct",
         placed=True,
         root=str(root),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ome_writers.axes import Axis, axis_of
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
+from ome_writers.gaps import Pairs, frames_by_array, ranges_of
 from ome_writers.holdings import boxes
 from ome_writers.items import Camera, Channel, Position
 from ome_writers.layout import ArraySpec, axis_dimensions
@@ -279,29 +280,22 @@ def ranges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     >>> ranges(np.array([3, 9, 4, 5]))
     [(3, 5), (9, 9)]
     """
-    return [(first, last) for first, last in _ranges(numbers).tolist()]
+    return [(first, last) for first, last in ranges_of(np.sort(numbers)).tolist()]
 
 
-def listed(numbers: NDArray[np.int64]) -> str:
-    """Return numbers as text.
+def listed(every: Pairs) -> str:
+    """Return ranges as text.
 
     Examples
     --------
-    >>> listed(np.array([3, 9, 4, 5]))
+    >>> listed(np.array([[3, 5], [9, 9]]))
     '3-5 9'
     """
-    every, some = _ranges(numbers), 8192
+    some = 8192
     return " ".join(
         " ".join([str(first) if first == last else f"{first}-{last}" for first, last in every[at : at + some].tolist()])
         for at in range(0, len(every), some)
     )
-
-
-def _ranges(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    numbers = np.sort(numbers)
-    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
-    firsts, lasts = np.r_[0, cuts][: len(numbers)], np.r_[cuts, len(numbers)][: len(numbers)] - 1
-    return np.column_stack([numbers[firsts], numbers[lasts]])
 
 
 @frozen(eq=False)
@@ -311,20 +305,17 @@ class Tally:
     planned: NDArray[np.int64] | None
     """`None` if there is no end."""
     came: NDArray[np.int64]
-    missing: tuple[NDArray[np.int64], ...]
-    """Numbers of the frames that were gone through and did not come."""
+    missing: tuple[Pairs, ...]
+    """Numbers of the frames that were gone through and did not come, as ranges, first and last."""
 
 
 def tally(plan: Plan, outcome: Outcome) -> Tally:
     """Count the frames of each array."""
-    rows = rows_at(plan, outcome.missing)
-    arrays = len(plan.layout.arrays)
-    order = np.argsort(rows["array"], kind="stable")
-    absent = np.bincount(rows["array"], minlength=arrays)
+    missing, absent = frames_by_array(plan, outcome.gaps)
     return Tally(
         planned=None if plan.frames is None else frame_counts(plan, None),
         came=frame_counts(plan, outcome.cursor) - absent,
-        missing=tuple(np.split(rows["frame"][order], np.cumsum(absent)[:-1])),
+        missing=missing,
     )
 
 

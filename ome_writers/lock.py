@@ -1,7 +1,7 @@
 """Given the path of a dataset, this answers: is a stream writing it now? And keeps all others from it while one is.
 
 The lock is that of the operating system on an empty file beside the dataset, `….lock`. So it goes with the process that
-holds it, whatever ends that, and the file goes with the stream.
+holds it, whatever ends that, and the file goes with the stream. A file of that name with anything in it is somebody's.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from ome_writers import lifetime
+from ome_writers.regular import read_regular
 
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 """What a file system says that knows no locks."""
+_HOLDER: Final = re.compile(rb"[0-9]+\n[^\n]{1,255}\n([^\n]{1,255}\n)?")
+"""What `filelock` writes into a lock where the file system knows none: the process and its computer."""
 
 
 class Lock:
@@ -25,7 +29,7 @@ class Lock:
     Raises
     ------
     FileExistsError
-        If another stream has it, in this process or another one.
+        If another stream has it, in this process or another one; or if something else has its name.
     OSError
         If nothing can be written beside the dataset.
 
@@ -48,6 +52,11 @@ class Lock:
         dataset.parent.mkdir(parents=True, exist_ok=True)
         # Two names of one folder would make two locks.
         path = _beside(dataset)
+        if not _may_be_lock(path):
+            raise FileExistsError(
+                f"root_path: {path} is in the way: it is not empty, as the lock on {dataset.name} is; "
+                "move it away, or give another path"
+            )
         self._path = path
         self._held: Any = filelock.FileLock(path, timeout=0, thread_local=False)
         self._process = os.getpid()
@@ -84,11 +93,11 @@ class Lock:
         # Whoever opened the file before it went looks at it again. Where open files cannot be removed, no one has it
         # open but us a moment later, or else it stays.
         try:
-            self._path.unlink()
+            _unlink(self._path)
         except OSError:
             held.release()
             with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                _unlink(self._path)
         else:
             held.release()
 
@@ -97,6 +106,25 @@ class Lock:
 
 def _beside(dataset: Path) -> Path:
     return Path(os.path.realpath(dataset.parent), f"{dataset.name}.lock")
+
+
+def _may_be_lock(path: Path) -> bool:
+    """Return whether a lock has that name, or nothing has: what has anything else in it is nobody's lock."""
+    try:
+        data = read_regular(path, 1024, links=False)
+    except FileNotFoundError:
+        return True
+    except PermissionError:  # where nobody may read it but the one who made it, the lock itself tells
+        return path.stat().st_size == 0
+    except OSError:
+        return False
+    return not data or _HOLDER.fullmatch(data) is not None
+
+
+def _unlink(path: Path) -> None:
+    """Remove a lock, unless by now something else has its name."""
+    if _may_be_lock(path):
+        path.unlink(missing_ok=True)
 
 
 def is_locked(dataset: Path) -> bool | None:
@@ -114,6 +142,8 @@ def is_locked(dataset: Path) -> bool | None:
     import filelock
 
     path = _beside(dataset)
+    if not _may_be_lock(path):
+        return False
     left_behind = path.exists()
     probe = filelock.FileLock(path, timeout=0, thread_local=False)
     try:
@@ -124,6 +154,6 @@ def is_locked(dataset: Path) -> bool | None:
         return None
     if not left_behind:
         with contextlib.suppress(OSError):
-            path.unlink()
+            _unlink(path)
     probe.release()
     return False

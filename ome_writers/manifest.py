@@ -29,7 +29,8 @@ from ome_writers import serial
 from ome_writers._version import __version__
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome
-from ome_writers.images import ranges, rows_at, shapes_of
+from ome_writers.gaps import frames_in
+from ome_writers.images import rows_at, shapes_of
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record, with_place
 
@@ -84,7 +85,7 @@ def scratch_documents(plan: Plan, outcome: Outcome) -> tuple[Document, ...]:
     body: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         body["planned"] = plan.frames
-    body["missing"] = [[first, last] for first, last in ranges(rows_at(plan, outcome.missing)["frame"])]
+    body["missing"] = frames_in(plan, outcome.gaps).tolist()
     if outcome.error is not None:
         body["error"] = outcome.error
     dtypes: list[JSON] = [spec.dtype for spec in plan.layout.arrays]

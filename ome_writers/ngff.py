@@ -30,13 +30,13 @@ import posixpath
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ome_writers import ngff_models as ngff
 from ome_writers._version import __version__
 from ome_writers.axes import Axis, stage_axes, stage_of
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp
+from ome_writers.gaps import frames_in
 from ome_writers.images import (
     Image,
     Tally,
@@ -44,7 +44,6 @@ from ome_writers.images import (
     channel_dimension,
     images_of,
     planes_held,
-    ranges,
     rows_at,
     shapes_of,
     tally,
@@ -141,7 +140,7 @@ def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, reco
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": int(counts.came[image.array])}
     if counts.planned is not None:
         facts["planned"] = int(counts.planned[image.array])
-    facts["missing"] = _missing(counts.missing[image.array])
+    facts["missing"] = counts.missing[image.array].tolist()
     if plan.settings.position_dimension_index is not None:
         facts["position"] = _position(image)
     if image.fan:
@@ -170,10 +169,6 @@ def _own_facts(image: Image, axes: Sequence[Axis], held: Sequence[Sequence[Seque
     return facts
 
 
-def _missing(frames: NDArray[np.int64]) -> JSON:
-    return [[first, last] for first, last in ranges(frames)]
-
-
 def _position(image: Image) -> Record:
     position = image.position
     facts: Record = {}
@@ -188,7 +183,7 @@ def _dataset_facts(plan: Plan, outcome: Outcome, axes: Sequence[Axis]) -> Record
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         facts["planned"] = plan.frames
-    facts["missing"] = _missing(rows_at(plan, outcome.missing)["frame"])
+    facts["missing"] = frames_in(plan, outcome.gaps).tolist()
     if outcome.error is not None:
         facts["error"] = outcome.error
     if outcome.writer:

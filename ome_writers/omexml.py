@@ -25,6 +25,7 @@ from ome_writers.axes import Axis, stage_of
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
+from ome_writers.gaps import frames_in, ranges_of
 from ome_writers.images import (
     Hue,
     Image,
@@ -286,7 +287,7 @@ def _told(plan: Plan, outcome: Outcome) -> Record:
 
 
 def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
-    missing = listed(rows_at(plan, outcome.missing)["frame"])
+    missing = listed(frames_in(plan, outcome.gaps))
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": outcome.frames}
     if plan.frames is not None:
         facts["planned"] = plan.frames
@@ -407,4 +408,4 @@ def _position(image: Image, annotations: Annotations) -> str:
 def _blank(pages: Pages, annotations: Annotations) -> str:
     """Annotate the image with what stands for planes that did not come, and return a reference."""
     numbers = np.unique(pages.blanks)
-    return annotate(annotations, BLANK_NAMESPACE, {"pages": listed(numbers)}) if len(numbers) else ""
+    return annotate(annotations, BLANK_NAMESPACE, {"pages": listed(ranges_of(numbers))}) if len(numbers) else ""

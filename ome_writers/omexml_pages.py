@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ome_writers.axes import Axis
 from ome_writers.documents import Outcome
+from ome_writers.gaps import inside
 from ome_writers.images import paged_masks
 from ome_writers.markup import attributes
 from ome_writers.order import Rows
@@ -236,9 +237,7 @@ def _came(
     plan, stop = _told(plan, outcome, shapes)
     for first in range(0, stop, _ROWS):
         rows = plan.rows(first, min(first + _ROWS, stop))
-        begin, end = np.searchsorted(outcome.missing, (first, first + len(rows)))
-        here = np.ones(len(rows), bool)
-        here[outcome.missing[begin:end] - first] = False
+        here = ~inside(outcome.gaps, np.arange(first, first + len(rows)))
         flat = bounds[rows["array"]] + (rows["index"] * steps[rows["array"]]).sum(axis=1)
         came[flat[here]] = True
         if places is not None:
@@ -287,8 +286,7 @@ def _loops(roles: Sequence[str], index: NDArray[np.integer[Any]]) -> dict[str, l
 def _rows(plan: Plan, outcome: Outcome, shapes: Sequence[tuple[int, ...]]) -> tuple[Rows, NDArray[np.bool_]]:
     """Return the rows that have a page of their own, from the first of the plan on, and which of them came."""
     plan, stop = _told(plan, outcome, shapes)
-    came = np.ones(stop, bool)
     if outcome.verdict != "running":
-        came[outcome.missing] = False
-        came = came[: np.flatnonzero(came)[-1] + 1] if came.any() else came[:0]
-    return plan.rows(0, len(came)), came
+        stop = outcome.end
+        return plan.rows(0, stop), ~inside(outcome.gaps, np.arange(stop))
+    return plan.rows(0, stop), np.ones(stop, bool)

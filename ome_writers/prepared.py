@@ -178,7 +178,7 @@ def _make(plan: Plan, root: Path, stamp: Stamp, stop: int, files: int) -> Shapes
             for array, shape in enumerate(shapes):
                 writer.resize(array, shape)
             # OME-XML says how long the images are; as long as none came, all frames before the last are missing.
-            said = evolve(said, cursor=stop - 1, missing=np.arange(stop - 1))
+            said = evolve(said, cursor=stop - 1, missing=[(0, stop - 1)] if stop > 1 else ())
             writer.flush([one for one in documents(plan, stamp, said) if one.kind != "group"])
         if isinstance(writer, DirectZarr):  # a TIFF file is made with its pages
             writer.make(range(files))

@@ -81,7 +81,7 @@ def sight_of(run: RunState, at: float, pressure: float | None = None) -> Sight:
     """Return how far a run is; asked from any thread, and without holding it up."""
     outcome, cursor, puts = run.outcome, run.cursor, run.puts
     if outcome is not None:
-        came, missing = outcome.frames, len(outcome.missing)
+        came, missing = outcome.frames, outcome.cursor - outcome.frames
     elif puts is None:
         missing = sum(len(stretch) for stretch in tuple(run.skipped))
         came = cursor - missing

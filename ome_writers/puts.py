@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array as array_of
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +18,16 @@ from ome_writers.blocks import fitted, recorded
 from ome_writers.casts import is_url
 from ome_writers.cube import Rectangle
 from ome_writers.errors import FrameError, PlanError, WriteError
+from ome_writers.gaps import Pairs, between
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
 from ome_writers.records import Record
 from ome_writers.spool import Spool, spool_folder
 from ome_writers.writer import Capabilities, unit_for
 
+MOST_GAP: Final = 2**20
+"""Places without end that a frame by name, or a skip, may go past at once: more are most likely a slip."""
+_PART: Final = 4096
 ONE_WAY: Final = "a stream takes its frames with `append` (and `skip`) or with `put`; this one takes them with `{}`"
 
 
@@ -41,7 +44,7 @@ class Came:
 
 
 class Puts:
-    """What came of a plan whose frames come in any order: a byte for each place, and eight for each frame.
+    """What came of a plan whose frames come in any order: eight bytes for each frame, and a bit more for its place.
 
     Other threads may read it at any time.
 
@@ -52,8 +55,8 @@ class Puts:
     >>> puts = Puts(compile(AcquisitionSettings(dtype="uint8", dimensions=dims)), None)
     >>> for indices in ({"t": 1, "c": 1}, {"t": 0, "c": 0}):
     ...     puts.add(puts.admitted(np.zeros((8, 8), "uint8"), indices))
-    >>> puts.order.tolist(), puts.reached, puts.missing(4).tolist()
-    ([3, 0], (2, 2), [1, 2])
+    >>> puts.order.tolist(), puts.reached, puts.gaps(4).tolist()
+    ([3, 0], (2, 2), [[1, 3]])
     """
 
     def __init__(self, plan: Plan, spool: Spool | None) -> None:
@@ -62,10 +65,13 @@ class Puts:
         """Places, as they came."""
         self.reached = (0,) * (len(plan.settings.dimensions) - 2)
         """1 + the largest index that came, in each loop."""
-        self._came = bytearray()
+        self._came: dict[int, bytearray] = {}
+        """A byte for each place, by parts of the plan in which a frame came."""
+        self._end = 0
 
     def __contains__(self, place: int) -> bool:
-        return place < len(self._came) and bool(self._came[place])
+        part = self._came.get(place // _PART)
+        return part is not None and bool(part[place % _PART])
 
     def admitted(self, frame: Any, indices: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Came:
         """Return a frame with all that is to be known of it, if it can be taken.
@@ -73,12 +79,18 @@ class Puts:
         Raises
         ------
         FrameError
-            If no such place is planned, its frame came before, or the frame or its metadata does not fit.
+            If no such place is planned or, in a plan without end, it is too far; if its frame came before, or the
+            frame or its metadata does not fit.
         """
         plan = self.plan
         place = place_of(plan, indices)
         if place in self:
             raise FrameError(f"{plan.locate(place)}: its frame came before")
+        if plan.frames is None and place - self._end > MOST_GAP:
+            raise FrameError(
+                f"{plan.locate(place)}: {place - self._end} frames before it have not come, and none after them; in a "
+                f"plan without end there may be at most {MOST_GAP}"
+            )
         row = plan.rows_at([place])[0]
         array = int(row["array"])
         fits = fitted(plan, place, array, frame)
@@ -106,9 +118,8 @@ class Puts:
     def add(self, came: Came) -> None:
         """Note that a frame came."""
         indices = self.plan.places.reading.at(came.array, came.index).values()
-        if came.place >= len(self._came):
-            self._came.extend(bytes(came.place + 1 - len(self._came)))
-        self._came[came.place] = 1
+        self._came.setdefault(came.place // _PART, bytearray(_PART))[came.place % _PART] = 1
+        self._end = max(self._end, came.place + 1)
         self.reached = tuple(map(max, self.reached, (index + 1 for index in indices)))
         self.order.append(came.place)
 
@@ -125,10 +136,9 @@ class Puts:
 
     # ── what came ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def missing(self, cursor: int) -> NDArray[np.int64]:
-        """Return the places below `cursor` whose frames did not come."""
-        came = np.frombuffer(bytes(self._came[:cursor]), np.uint8)
-        return np.concatenate([np.flatnonzero(came == 0), np.arange(len(came), cursor)])
+    def gaps(self, cursor: int) -> Pairs:
+        """Return the places below `cursor` whose frames did not come, as stretches."""
+        return between(np.sort(np.array(self.order[:], np.int64)), cursor)
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return the rows of the frames that came as number `start` to `stop`."""
@@ -136,10 +146,12 @@ class Puts:
 
     def waiting(self, cursor: int) -> Iterator[tuple[range, bool]]:
         """Yield the places below `cursor` in stretches, and whether the frames of each wait or did not come."""
-        came = np.zeros(cursor, bool)
-        came[self.order] = True
-        ends = [0, *(np.flatnonzero(np.diff(came)) + 1).tolist(), cursor]
-        yield from ((range(a, b), bool(came[a])) for a, b in pairwise(ends))
+        at = 0
+        for first, stop in [*self.gaps(cursor).tolist(), (cursor, cursor)]:
+            for places, came in ((range(at, first), True), (range(first, stop), False)):
+                if places:
+                    yield places, came
+            at = stop
 
     def shape(self, array: int) -> tuple[int, ...]:
         """Return the shape that an array will have at least, once the frames that wait are stored."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ome_writers.begin import Backend
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.datasets.facts import facts_from
@@ -89,9 +87,9 @@ def _as_it_says(root: str) -> Outcome:
     verdict: Verdict | None = said.get("verdict")
     if verdict in ("complete", "stopped", "failed"):
         # Numbers of frames are places in a plan that is whole; of another the journal stays.
-        missing = np.empty(0, np.int64) if (facts := facts_from(said)) is None else facts.missing
+        missing, absent = ((), 0) if (facts := facts_from(said)) is None else (facts.missing, facts.absent)
         error = said.get("error")
-        return Outcome(verdict=verdict, cursor=said["frames"] + len(missing), missing=missing, error=error, root=root)
+        return Outcome(verdict=verdict, cursor=said["frames"] + absent, missing=missing, error=error, root=root)
     if verdict is None:
         raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
     raise FileNotFoundError(

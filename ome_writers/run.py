@@ -16,7 +16,7 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from ome_writers.assembly import CLOSES, GROWS, OPENS
-from ome_writers.blocks import OpenBlock, fitted, recorded
+from ome_writers.blocks import OpenBlock, fitted, furthest, not_passed, recorded
 from ome_writers.documents import Outcome, Verdict
 from ome_writers.errors import WriteError
 from ome_writers.journal_file import PASSED, WAITS
@@ -28,6 +28,8 @@ from ome_writers.writer import Block
 
 _AHEAD: Final = 4096
 """Rows of the plan that are looked up at once."""
+_FAR: Final = 65_536
+"""Rows that are gone past at once."""
 
 _block = partial(tuple.__new__, Block)  # Half the time of `Block(…)`, which counts where it is done for each frame.
 
@@ -184,6 +186,9 @@ class Run(SafeRun):
                 while self.cursor < end:
                     step = self._ahead[self._next] if self._next < len(self._ahead) else self._look_ahead()
                     try:
+                        if end - self.cursor > _AHEAD:
+                            self._pass_all(self.cursor, min(self.cursor + _FAR, end))
+                            continue
                         self._pass(step)
                     except Exception as error:  # noqa: BLE001 - what is raised says more
                         raise (failure := self._failed(error, self.cursor)) from failure.__cause__
@@ -369,6 +374,19 @@ class Run(SafeRun):
             block.slots.append(slot)
             if flags & CLOSES:
                 self._hand_over(buffer)
+
+    def _pass_all(self, start: int, stop: int) -> None:
+        """Go past many places; a block is looked at only if it was open before, or stays open."""
+        self._forget_ahead()
+        rows, steps = self.plan.rows(start, stop), self._assembly.rows(start, stop)
+        for at in not_passed(steps, self._open):
+            self.cursor, array = start + at, int(rows["array"][at])
+            index, (buffer, slot, flags) = tuple(rows["index"][at].tolist()), steps[at].tolist()
+            self._pass((0, array, (), self._dtypes[array], index, buffer, slot, flags))
+        for at in [] if self._endless is None else furthest(rows, self._endless):
+            self.cursor = start + at
+            self._grow(int(rows["array"][at]), tuple(rows["index"][at].tolist()))
+        self.cursor = stop
 
     def _stored(self, buffer: int, flags: int, number: int) -> None:
         """Note that all is there of the next frame; a block that is complete with it is handed over."""

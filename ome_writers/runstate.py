@@ -11,7 +11,6 @@ import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from itertools import chain
 from typing import Any, overload
 
 import numpy as np
@@ -24,6 +23,7 @@ from ome_writers.cube import Cube, Rectangle, reached
 from ome_writers.documents import Document, Outcome, Stamp, Verdict, documents
 from ome_writers.edits import Edits, edited
 from ome_writers.errors import PlanExhausted, StreamClosedError, WriteError
+from ome_writers.gaps import Pairs, joined
 from ome_writers.journal import Journal
 from ome_writers.journal_file import edits_to_json
 from ome_writers.layout import block_shape
@@ -67,6 +67,11 @@ class Stretches(Sequence[range]):
         """Add a range, of steps of 1."""
         self._firsts.append(stretch.start)
         self._stops.append(stretch.stop)
+
+    def pairs(self) -> Pairs:
+        """Return them as an array, (n, 2)."""
+        count = len(self._stops)  # last in `append`, which another thread may be at
+        return np.column_stack([np.array(self._firsts[:count], np.int64), np.array(self._stops[:count], np.int64)])
 
 
 class RunState:
@@ -182,7 +187,7 @@ class RunState:
         """Return the documents as they are by now, but for what users changed."""
         outcome = self.outcome or evolve(self.so_far(), records={})
         if self._waiting is not None and not self._in_turn:
-            outcome = evolve(outcome, cursor=0, missing=outcome.missing[:0])
+            outcome = evolve(outcome, cursor=0, missing=())
         return documents(self.plan, self.stamp, outcome)
 
     def documents(self) -> Sequence[Document]:
@@ -286,16 +291,15 @@ class RunState:
         lost = [place for block in self._every_open() for place in block.places] if self._failure else []
         if self._failure and len(gone := getattr(self.writer, "lost", ())):
             lost += np.flatnonzero(np.isin(self.plan.rows(0, self.cursor)["frame"], gone)).tolist()
-        absent = (
-            chain.from_iterable(self.skipped) if self.puts is None or self._in_turn else self.puts.missing(self.cursor)
-        )
-        missing = np.unique(np.fromiter(chain(lost, absent), np.int64))
+        put = None if self._in_turn else self.puts
+        absent = self.skipped.pairs() if put is None else put.gaps(self.cursor)
+        gaps = joined(np.concatenate([absent, [(place, place + 1) for place in lost] or absent[:0]]), self.cursor)
         # Ctrl-C has no words.
         error = f"{type(reason).__name__}: {reason}".removesuffix(": ") if reason is not None else None
         return Outcome(
             verdict=verdict,
             cursor=self.cursor,
-            missing=missing[missing < self.cursor],
+            missing=gaps,
             records=self.records.below(self.cursor),
             globals=self.globals,
             error=error,

@@ -26,6 +26,7 @@ from ome_writers.datasets.tiff import is_tiff, metadata_file
 from ome_writers.datasets.zarr import read_node
 from ome_writers.needs import require
 from ome_writers.omexml import BLANK_NAMESPACE
+from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
 from ome_writers.target import absent
 
 _TIFF: Final = (".tif", ".tiff")
@@ -228,13 +229,14 @@ def _tiff(path: Path) -> list[Frames]:
     import tifffile
 
     try:
+        open_regular(path).close()  # a pipe of that name would be waited for
         tif = tifffile.TiffFile(path)
         xml = tif.ome_metadata
         if (other := metadata_file(path, xml)) is not None:
             tif.close()
             if is_tiff(other):
                 return _tiff(other)  # which calls itself by another name than this one: tifffile would mix them up
-            xml = other.read_text("utf-8")
+            xml = read_regular(other, MOST_DOCUMENT).decode()
             tif = tifffile.TiffFile(path, omexml=xml)
         blank = _blank_pages(xml)
         parts = [_series(path, tif, series, blank.get(number, ())) for number, series in enumerate(tif.series)]
@@ -255,7 +257,7 @@ class _Ranges:
 
 def _blank_pages(xml: str | None) -> dict[int, Container[int]]:
     """Return the pages of each image that stand for frames that did not come, as our OME-XML says."""
-    from ome_writers.readers.tiff import parsed
+    from ome_writers.readers.tifftext import parsed
 
     root = parsed(xml) if xml else ET.Element("OME")
     told = {}

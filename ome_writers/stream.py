@@ -186,7 +186,8 @@ class Stream:
         Raises
         ------
         FrameError
-            If there is no such place, or its frame came before; or as for `append`. Nothing has moved.
+            If there is no such place, or its frame came before; if, in a plan without end, it is more than 2**20
+            places behind all that came; or as for `append`. Nothing has moved.
         WriteError
             As for `append`. If the temporary file has no room, this frame has not come, and all before it have.
         ValueError

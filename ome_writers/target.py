@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ome_writers.casts import split_suffix
 from ome_writers.journal import is_journal, journal_folder
+from ome_writers.leftovers import why_not_begun, why_not_journal
 from ome_writers.ownership import why_not_dataset
 
 
@@ -88,8 +90,7 @@ def room_at(root: str, *, overwrite: bool) -> Iterator[Room]:
     require_free(root, overwrite=overwrite)
     aside, at = None, path
     if os.path.lexists(path):
-        mark = os.urandom(4).hex()
-        aside, at = (path.with_name(f"{path.name}.{word}-{mark}") for word in ("replaced", "new"))
+        aside, at = (path.with_name(f"{path.name}.{word}-{_mark(path.name)}") for word in ("replaced", "new"))
     room = Room(path, aside, at)
     try:
         yield room
@@ -108,7 +109,8 @@ def put_back(root: str) -> None:
     """Undo a replacement that was interrupted before the new dataset stood; the lock on it is held by the caller.
 
     Killed in the middle, a process leaves what it was making as `….new-…`, maybe the old one as `….replaced-…`, and the
-    journal of the new one, to which no frame came.
+    journal of the new one, to which no frame came. Whatever else has such a name stays, and so does what others put
+    into one of them.
 
     Raises
     ------
@@ -120,25 +122,51 @@ def put_back(root: str) -> None:
     if os.path.lexists(path) and not new:
         return  # no replacement, or one that only was not tidied up after
     if not os.path.lexists(path):
-        if len(old) != 1:
+        if len(old) != 1 or why_not_dataset(old[0]):
             return
         old[0].rename(path)
     for one in new:
-        _remove(one)
-    if is_journal(journal):
+        if why := why_not_begun(one):
+            warnings.warn(f"{one} stays, which was to replace {path.name}: {why}", stacklevel=2)
+        else:
+            _remove(one)
+    if is_journal(journal) and why_not_journal(journal) is None:
         _remove(journal)
     before = aside(journal, "replaced")
-    if len(before) == 1 and not journal.exists():
+    if len(before) == 1 and not journal.exists() and why_not_journal(before[0]) is None:
         before[0].rename(journal)
 
 
 def aside(path: Path, word: str) -> list[Path]:
     """Return what a replacement that was interrupted has left beside a dataset, or its journal, under that word."""
-    name = re.compile(rf"{re.escape(path.name)}\.{word}-[0-9a-f]{{8}}")
+    name = re.compile(rf"{re.escape(path.name)}\.{word}-([0-9a-f]{{8}})")
     try:
-        return sorted(entry for entry in path.parent.iterdir() if name.fullmatch(entry.name))
+        found = {entry: name.fullmatch(entry.name) for entry in path.parent.iterdir()}
     except FileNotFoundError:
         return []
+    # What is only renamed back need not be known for sure.
+    return sorted(
+        entry for entry, match in found.items() if match and (word != "new" or match[1] == _mark(path.name, match[1]))
+    )
+
+
+def _mark(name: str, given: str | None = None) -> str:
+    """Return eight digits of which the last four follow from the others and the name, so that ours are known again."""
+    first = os.urandom(2).hex() if given is None else given[:4]
+    return f"{first}{zlib.crc32(f'{first} {name}'.encode()) & 0xFFFF:04x}"
+
+
+def require_own_journal(root: str) -> None:
+    """Refuse a path beside which something stands that is called like its journal and is none.
+
+    Raises
+    ------
+    FileExistsError
+        If it is so.
+    """
+    folder = journal_folder(root)
+    if os.path.lexists(folder) and (why := why_not_journal(folder)):
+        raise FileExistsError(f"{folder} is in the way, and is no journal: {why}; move it away, or give another path")
 
 
 def require_free(root: str, *, overwrite: bool) -> None:

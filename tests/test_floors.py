@@ -51,13 +51,13 @@ FLOORS = (
         *["advice", "timeline"],
     ],
     [
-        *["records", "images", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
+        *["records", "images", "gaps", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
         *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
         *["sights", "overview", "sketch", "page"],
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
-        *["lifetime", "lock", "ownership", "needs", "turns", "regular"],
+        *["lifetime", "lock", "ownership", "owned_chunks", "owned_tiffs", "leftovers", "needs", "turns", "regular"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
         *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
         *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
@@ -70,7 +70,7 @@ FLOORS = (
         *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
         *[f"writers.{name}" for name in ("ahead",)],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],
-        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "scratch")],
+        *[f"readers.{name}" for name in ("__init__", "zarr", "tiff", "tifftext", "scratch")],
     ],
     [
         *["display", "drawing", "watching", "gallery", "sheet", "exhibit", "serve"],

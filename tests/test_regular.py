@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import ome_writers as ow
+from ome_writers.datasets import read_dataset
+from ome_writers.ownership import why_not_dataset
+from ome_writers.readers import frame_metadata, noted
 from ome_writers.regular import IrregularFileError, open_regular, read_regular
 
 
@@ -70,3 +75,84 @@ def test_a_file_that_becomes_a_pipe_in_between_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "stat", lambda *_, **__: before)
     with pytest.raises(IrregularFileError, match="is no regular file"):
         open_regular(path)
+
+
+# ── where such files are read ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def spoil(path: Path, how: str) -> None:
+    """Make a file one that must not be read: a pipe, or of 3 GB, none of which take room on the disk."""
+    path.unlink(missing_ok=True)
+    if how == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no named pipes here")
+        os.mkfifo(path)
+    else:
+        path.touch()
+        os.truncate(path, 3 * 10**9)
+
+
+HOWS = pytest.mark.parametrize("how", ["pipe", "large"])
+
+
+@HOWS
+@pytest.mark.parametrize("suffix", [".json", ".toml", ".yaml"])
+def test_settings_of_such_files_are_refused(tmp_path, how, suffix):
+    path = tmp_path / f"settings{suffix}"
+    spoil(path, how)
+    with pytest.raises(ow.SettingsError, match=path.name):
+        ow.load(path)
+
+
+@HOWS
+def test_plans_of_such_files_are_refused(tmp_path, how):
+    path = tmp_path / "plan.npz"
+    spoil(path, how)
+    with pytest.raises(ow.PlanError, match=r"plan\.npz"):
+        ow.load_plan(path)
+
+
+def dataset(root: Path, format_: str, positions: int = 1) -> Path:
+    dims = ow.dims_from_standard_axes({"t": 2, "p": positions, "y": 8, "x": 8})
+    settings = ow.AcquisitionSettings(root_path=str(root), dtype="uint8", dimensions=dims, format=format_)
+    with ow.create_stream(settings) as stream:
+        for _ in range(2 * positions):
+            stream.append(np.ones((8, 8), np.uint8))
+    return Path(settings.output_path or root)
+
+
+FORMATS = {
+    "scratch": ("manifest.json", "scratch"),
+    "group": ("zarr.json", "ome-zarr"),
+    "array": ("0/1/zarr.json", "ome-zarr"),
+}
+
+
+@HOWS
+@pytest.mark.parametrize("case", FORMATS)
+def test_documents_that_are_such_files_are_refused_by_all_that_read_them(tmp_path, how, case):
+    document, format_ = FORMATS[case]
+    root = dataset(tmp_path / "cells.ome.zarr", format_, 2)
+    document = document if (root / document).exists() else document.replace("0/1", "1/0")
+    spoil(root / document, how)
+    questions = [ow.open_view, read_dataset, frame_metadata, noted]
+    for question in questions:
+        try:
+            question(str(root))
+        except (ValueError, OSError) as error:
+            assert not isinstance(error, MemoryError)  # noqa: PT017 - some of them need not read it
+    with pytest.raises(ValueError, match="cells"):
+        ow.open_view(str(root))
+    assert why_not_dataset(root) is not None
+
+
+@HOWS
+def test_ome_tiff_files_of_a_set_that_are_such_files_are_refused(tmp_path, how):
+    root = dataset(tmp_path / "cells.ome.tiff", "ome-tiff", 2)
+    root = root if root.exists() else tmp_path / "cells"
+    for file in root.iterdir():
+        spoil(file, how)
+    for question in (ow.open_view, read_dataset, frame_metadata, noted):
+        with pytest.raises((ValueError, OSError)):
+            question(str(root))
+    assert why_not_dataset(root) is not None

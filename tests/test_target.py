@@ -27,7 +27,8 @@ def make_folder(path: Path, names: list[str]) -> Path:
     path.mkdir()
     for name in names:
         if name.endswith("companion.ome"):
-            (path / name).write_text('<?xml version="1.0"?><OME/>')
+            said = "".join(f'<UUID FileName="{one}"/>' for one in names if one != name)
+            (path / name).write_text(f'<?xml version="1.0"?><OME>{said}</OME>')
             continue
         described = "<OME/>" if ".ome." in name.lower() else None
         tifffile.imwrite(path / name, np.zeros((4, 4), "u1"), description=described, metadata=None)

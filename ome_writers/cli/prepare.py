@@ -100,7 +100,7 @@ def finish(
 
     with out.status("finishing") if out.is_terminal else nullcontext():
         outcome = finished(path, frames=frames, missing=list(numbers(missing)), remove=remove_table)
-    say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames, {len(outcome.missing)} missing")
+    say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames, {outcome.cursor - outcome.frames} missing")
 
 
 def numbers(text: str) -> Iterator[int]:

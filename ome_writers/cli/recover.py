@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ome_writers.cli.console import out
 from ome_writers.cli.show import say
-from ome_writers.images import ranges
 from ome_writers.journal import journal_folder
 from ome_writers.target import aside
 
@@ -31,9 +30,9 @@ def recover(path: Path, /) -> None:
 
     outcome = recovered(path)
     say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames")
-    missing = ranges(outcome.missing)
-    if missing:
-        shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in missing[:_MOST_SHOWN])
+    missing = outcome.gaps
+    if len(missing):
+        shown = ", ".join(str(a) if a == b - 1 else f"{a}-{b - 1}" for a, b in missing[:_MOST_SHOWN].tolist())
         more = f" and {len(missing) - _MOST_SHOWN} more ranges" if len(missing) > _MOST_SHOWN else ""
         say(out, f"missing, by their places in the plan: {shown}{more}")
     if outcome.error:

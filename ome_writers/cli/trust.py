@@ -91,7 +91,8 @@ def convert(  # noqa: PLR0913 - the flags of a command
     start = time.perf_counter()
     outcome = converted(source, target, axes=axes, backend=backend, progress=out.is_terminal, **options)
     seconds = time.perf_counter() - start
-    missing = f", {len(outcome.missing)} missing" if len(outcome.missing) else ""
+    absent = outcome.cursor - outcome.frames
+    missing = f", {absent} missing" if absent else ""
     say(
         out,
         f"{outcome.root}: {outcome.verdict}, {outcome.frames} frames{missing} in {seconds:.1f} s ({outcome.writer})",

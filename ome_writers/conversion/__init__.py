@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import evolve
 
 from ome_writers.begin import Backend
@@ -22,6 +21,7 @@ from ome_writers.datasets.words import NotADataset
 from ome_writers.datasets.zarr import read_node
 from ome_writers.documents import Outcome
 from ome_writers.errors import PlanError, Problem
+from ome_writers.gaps import inside
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Dimension
@@ -268,7 +268,7 @@ def _copy(recording: Recording, plan: Plan, stream: Stream) -> None:
     gone = 0
     for first in range(0, total or 0, _STEP):
         last = min(first + _STEP, total or 0)
-        absent = np.isin(plan.rows(first, last)["frame"], recording.missing)
+        absent = inside(recording.missing, plan.rows(first, last)["frame"])
         for place in range(first, last):
             pixels = record = None
             if not absent[place - first]:

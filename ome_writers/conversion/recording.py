@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ome_writers.datasets.facts import Facts, plan_of
 from ome_writers.errors import SettingsError
+from ome_writers.gaps import Pairs
 from ome_writers.layout import axis_dimensions
 from ome_writers.plan import Plan
 from ome_writers.records import Record
@@ -44,8 +45,8 @@ class Recording:
     tell: Tell = silent
     cursor: int | None = None
     """How many frames the run went through, in order of acquisition; `None`: all."""
-    missing: NDArray[np.int64] = field(factory=lambda: np.empty(0, np.int64))
-    """Numbers of the frames among them that did not come."""
+    missing: Pairs = field(factory=lambda: np.empty((0, 2), np.int64))
+    """Numbers of the frames among them that did not come, as stretches; see `gaps.py`."""
     planned: int | None = None
     """How many frames were to come; `None`: nobody says, or without end."""
     fault: str | None = None

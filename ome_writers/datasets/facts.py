@@ -7,6 +7,7 @@ Both formats keep the same facts: `verdict`, `frames`, `planned`, `missing`, and
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,7 +18,8 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
-from ome_writers.journal_file import MOST_GAPS
+from ome_writers.gaps import Pairs, inside, joined
+from ome_writers.journal_file import MOST_GAPS, MOST_PLACES
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.serial import settings_from
@@ -35,8 +37,8 @@ class Facts:
     frames: int
     planned: int | None
     """`None` without end."""
-    missing: NDArray[np.int64]
-    """Numbers of the frames that were gone past and did not come."""
+    missing: Pairs
+    """Numbers of the frames that were gone past and did not come, as stretches; see `gaps.py`."""
     error: str | None
     dimensions: tuple[Dimension, ...]
     """In order of acquisition. Positions are numbered only: what is known of them, each image says."""
@@ -48,7 +50,12 @@ class Facts:
     @property
     def cursor(self) -> int:
         """How many frames the run went through."""
-        return self.frames + len(self.missing)
+        return self.frames + self.absent
+
+    @property
+    def absent(self) -> int:
+        """How many frames were gone past and did not come."""
+        return int((self.missing[:, 1] - self.missing[:, 0]).sum())
 
     @property
     def ended(self) -> bool:
@@ -68,22 +75,23 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
     2
     """
     try:
-        missing = [range(first, last + 1) for first, last in noted.get("missing") or ()]
-        # Ascending, and few enough: a few words could stand for more than fits into any memory.
-        if any(len(one) < 1 or one[0] < 0 for one in missing) or sum(map(len, missing)) > MOST_GAPS:
+        said = [(int(first), int(last) + 1) for first, last in noted.get("missing") or ()]
+        if any(first < 0 or first >= end for first, end in said) or sum(end - first for first, end in said) > MOST_GAPS:
             return None
-        return Facts(
+        facts = Facts(
             verdict=str(noted["verdict"]),
             frames=int(noted["frames"]),
             planned=None if noted.get("planned") is None else int(noted["planned"]),
-            missing=np.concatenate([np.empty(0, np.int64), *(np.arange(one.start, one.stop) for one in missing)]),
+            missing=joined(said, sys.maxsize),
             error=noted.get("error"),
             dimensions=tuple(map(_dimension, noted["dimensions"])),
             axes=tuple(map(str, noted["axes"])),
             settings=settings_from(noted["settings"]) if "settings" in noted else None,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, SettingsError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SettingsError):
         return None
+    # Whoever goes through more of them does not come to an end.
+    return facts if 0 <= facts.cursor <= MOST_PLACES else None
 
 
 def _dimension(fact: Mapping[str, Any]) -> Dimension:
@@ -129,7 +137,7 @@ def came(facts: Facts, plan: Plan) -> list[NDArray[np.bool_]]:
     step = 65_536
     for first in range(0, facts.cursor, step):
         rows = plan.rows(first, min(first + step, facts.cursor))
-        rows = rows[~np.isin(rows["frame"], facts.missing)]
+        rows = rows[~inside(facts.missing, rows["frame"])]
         for array in np.unique(rows["array"]).tolist():
             found[array][tuple(rows["index"][rows["array"] == array].T)] = True
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ome_writers import units
 from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
+from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
 
 if TYPE_CHECKING:
     from ome_types.model import OME, Pixels
@@ -27,7 +28,9 @@ def tiff_of_folder(path: Path) -> Path:
     NotADataset
         If the folder holds no OME-TIFF.
     """
-    files = sorted(file for file in path.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")))
+    files = sorted(
+        file for file in path.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")) and file.is_file()
+    )
     if not files:
         raise NotADataset(
             f"{path}: is a folder without zarr metadata (zarr.json, .zgroup, .zarray) and without OME-TIFF files"
@@ -40,6 +43,7 @@ def read_tiff(path: Path, file: Path) -> Dataset:
     import tifffile
 
     try:
+        open_regular(file).close()  # a pipe of that name would be waited for
         with tifffile.TiffFile(file) as tif:
             if xml := ome_xml(file, tif.ome_metadata):
                 return _ome_tiff(path, xml)
@@ -87,7 +91,7 @@ def ome_xml(file: Path, xml: str | None) -> str | None:
     if other is None:
         return xml
     if not is_tiff(other):
-        return other.read_text("utf-8")
+        return read_regular(other, MOST_DOCUMENT).decode()
     import tifffile
 
     with tifffile.TiffFile(other) as tif:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 
 _V2_TYPES = {"b1": "bool", "f2": "float16", "f4": "float32", "f8": "float64"} | {
     f"{kind}{size}": f"{name}{8 * size}" for kind, name in (("u", "uint"), ("i", "int")) for size in (1, 2, 4, 8)
@@ -16,8 +17,8 @@ _V2_TYPES = {"b1": "bool", "f2": "float16", "f4": "float32", "f8": "float64"} | 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        value = json.loads(read_regular(path, MOST_DOCUMENT))
+    except (OSError, ValueError, RecursionError) as error:
         raise NotADataset(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise NotADataset(f"{path}: must be a JSON object; got {type(value).__name__}")

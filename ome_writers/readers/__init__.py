@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -11,9 +13,11 @@ from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST, as_now
 from ome_writers.records import Record
+from ome_writers.regular import MOST_DOCUMENT, IrregularFileError, read_regular
 from ome_writers.target import absent
 
 _MALFORMED: Final = (
+    IrregularFileError,
     LookupError,
     TypeError,
     AttributeError,
@@ -23,6 +27,14 @@ _MALFORMED: Final = (
     SyntaxError,
 )
 """What reading raises where a document is not what it should be; `SyntaxError`: of XML."""
+
+
+@contextmanager
+def _understood(path: str) -> Iterator[None]:
+    try:
+        yield
+    except _MALFORMED as error:
+        raise ValueError(f"{path}: its documents cannot be understood: {error!r}") from error
 
 
 def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
@@ -37,10 +49,8 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
     ValueError
         If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
     """
-    try:
+    with _understood(path):
         return _reopened(str(path), camera)
-    except _MALFORMED as error:
-        raise ValueError(f"{path}: its documents cannot be understood: {error!r}") from error
 
 
 def _reopened(path: str, camera: str | int | None) -> tuple[Cube, Any]:
@@ -66,7 +76,11 @@ def frame_metadata(path: str) -> list[Record]:
     FileNotFoundError, ValueError
         As `reopened`.
     """
-    path = str(path)
+    with _understood(path):
+        return _frame_metadata(str(path))
+
+
+def _frame_metadata(path: str) -> list[Record]:
     if not is_url(path) and not Path(path).exists():
         raise absent(path)
     if not is_url(path) and Path(path, MANIFEST).is_file():
@@ -91,11 +105,15 @@ def noted(path: str) -> dict[str, Any]:
     FileNotFoundError, ValueError
         As `reopened`.
     """
-    path = str(path)
+    with _understood(path):
+        return _noted(str(path))
+
+
+def _noted(path: str) -> dict[str, Any]:
     if not is_url(path) and not Path(path).exists():
         raise absent(path)
     if not is_url(path) and Path(path, MANIFEST).is_file():
-        return dict(as_now(json.loads(Path(path, MANIFEST).read_bytes())))
+        return dict(as_now(json.loads(read_regular(Path(path, MANIFEST), MOST_DOCUMENT))))
     if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
         said: dict[str, Any] = _tiff(path).noted(Path(path))
         return said

@@ -15,6 +15,7 @@ from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
 from ome_writers.records import Record
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.run import Run
 from ome_writers.writers.framestore import FiledFrames, read_frames
 
@@ -61,7 +62,7 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
         If its manifest cannot be understood.
     """
     try:
-        said = as_now(json.loads((folder / MANIFEST).read_bytes()))
+        said = as_now(json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT)))
         axes, running = tuple(map(int, said["file_axes"])), said["verdict"] == "running"
         shapes = [tuple(map(int, shape)) for shape in said["position_shapes"]]
         # Whatever the manifest says, nothing outside the folder is read.
@@ -118,10 +119,10 @@ def frame_metadata(folder: Path) -> list[Record]:
     [{'frame': 0, 'array': 0, 'storage_index': [0], 'exposure_time': 0.01}]
     """
     try:
-        said, notes = json.loads((folder / MANIFEST).read_bytes()), folder / NOTES
+        said, notes = json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT)), folder / NOTES
         # Until the run has ended the manifest has none; that of 0.3 never has any.
         if said.get("verdict", "running") == "running":
-            return read_notes(notes.read_bytes()) if notes.exists() else []
+            return read_notes(read_regular(notes, MOST_DOCUMENT)) if notes.exists() else []
         return list(said["frame_metadata"])
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error

@@ -6,7 +6,6 @@ Which page a frame lies on says `pages.py`. A file is whole after each frame: it
 from __future__ import annotations
 
 import json
-import re
 import sys
 import weakref
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import unescape
 
 import numpy as np
 import tifffile
@@ -25,11 +23,20 @@ from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
 from ome_writers.layout import MOST_IMAGES
-from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.omexml_pages import first_pages, planned_planes
 from ome_writers.order import Rows
 from ome_writers.pages import paging
 from ome_writers.plan import Plan
+from ome_writers.readers.tifftext import (
+    described,
+    facts_in,
+    files_in,
+    first_of,
+    images_in,
+    noted,  # noqa: F401 - asked for here
+    opened_tiff,
+    parsed,
+)
 from ome_writers.run import Run
 
 _MOST_PLANES: Final = 100_000_000
@@ -94,7 +101,7 @@ class TiffArrays:
         if path not in self._open:
             if len(self._open) >= _MOST_FILES:
                 self._open.pop(next(iter(self._open)))[0].close()
-            self._open[path] = tifffile.TiffFile(path, is_ome=False), where.count
+            self._open[path] = opened_tiff(path), where.count
         page = self._open[path][0].pages[number]
         return page if isinstance(page, tifffile.TiffPage) else page.aspage()
 
@@ -181,15 +188,15 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     ValueError
         If it is no OME-TIFF that this library wrote.
     """
-    file, text = _described(path if path.is_file() else _first_of(path))
+    file, text = described(path if path.is_file() else first_of(path))
     root = parsed(text)
-    facts = _facts(root)
+    facts = facts_in(root)
     if "dimensions" not in facts:
         raise ValueError(f"{path}: does not say in which order it was acquired; read it with tifffile")
     axes = [str(name) for name in facts["axes"]]
     types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
     roles = [_ROLES.get(types[name], "C") for name in axes[:-2]]
-    images = _images(root)
+    images = images_in(root)
     fans = prod(dim["count"] for dim in facts["dimensions"] if dim["name"] not in axes)
     if "held" in facts:
         fans = len(facts["held"])
@@ -197,8 +204,8 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
         raise ValueError(f"{path}: claims to hold {fans} images")
     if len(images) < fans and '<M K="verdict">running</M>' in text:
         # While a run lasts, or if it was killed, each file of a set may tell of itself only.
-        for other in _files_in(file.parent):
-            images |= _images(parsed(_described(other)[1]))
+        for other in files_in(file.parent):
+            images |= images_in(parsed(described(other)[1]))
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
     if '<M K="verdict">running</M>' in text:
@@ -209,7 +216,7 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     known = next(one for one in pixels if one is not None)
     every = [known if one is None else one for one in pixels]
     frames = [(int(one.attrib["SizeY"]), int(one.attrib["SizeX"])) for one in every]
-    with tifffile.TiffFile(file, is_ome=False) as tiff:
+    with opened_tiff(file) as tiff:
         if (size := tiff.pages.first.shape[:2]) not in frames:
             raise ValueError(f"{file}: claims to hold frames of {frames[0]}; its pages are {size}")
     dtypes = [_DTYPES.get(one.attrib["Type"], one.attrib["Type"]) for one in every]
@@ -219,31 +226,6 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
         outermost = axes.index(str(facts["dimensions"][0]["name"]))
         shapes[0][outermost] = max(shapes[0][outermost], int(facts["reached"]))
     return cube_from(facts, shapes, dtypes, camera), arrays
-
-
-_NOTED: Final = re.compile(rf'<MapAnnotation [^>]*Namespace="{RUN_NAMESPACE}".*?</MapAnnotation>', re.DOTALL)
-_ENTRY: Final = re.compile(r'<M K="(\w+)">(.*?)</M>', re.DOTALL)
-
-
-def noted(path: Path) -> dict[str, Any]:
-    """Return what the documents of a dataset say of its run, `{}` if this library did not write it.
-
-    Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
-    """
-    _, text = _described(path if path.is_file() else _first_of(path))
-    annotation = _NOTED.search(text)
-    said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
-    found: dict[str, Any] = {}
-    for name, value in said.items():
-        if name in {"version", "verdict", "error"}:
-            found[name] = value
-        else:
-            found[name] = _ranges(value) if name == "missing" else json.loads(value)
-    return found
-
-
-def _ranges(text: str) -> list[list[int]]:
-    return [[int(first), int(last or first)] for first, _, last in (part.partition("-") for part in text.split())]
 
 
 def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
@@ -261,69 +243,11 @@ def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
         if not each[one.file]:
             found.append(one)
             continue
-        with tifffile.TiffFile(one.file, is_ome=False) as file:
+        with opened_tiff(one.file) as file:
             rounds = -(-len(file.pages) // each[one.file])
         steps = [np.where(one.numbers < 0, -1, one.numbers + turn * each[one.file]) for turn in range(max(1, rounds))]
         found.append(evolve(one, numbers=np.concatenate(steps, axis)))
     return found
-
-
-def parsed(text: str) -> ET.Element:
-    """Return the root of an XML document that may come from anywhere.
-
-    Raises
-    ------
-    ValueError
-        If it declares entities, which no OME-XML needs, and a few of which can stand for any number of bytes.
-    """
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("declares a document type, which an OME-XML has none of")
-    return ET.fromstring(text)  # noqa: S314 - without entities, it is as long as it looks
-
-
-def _images(root: ET.Element) -> dict[int, ET.Element]:
-    return {int(image.attrib["ID"].removeprefix("Image:")): image for image in root.iterfind("{*}Image")}
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")))
-
-
-def _first_of(folder: Path) -> Path:
-    files = _files_in(folder)
-    if not files:
-        raise ValueError(f"{folder}: is neither an OME-Zarr nor a folder of OME-TIFF files")
-    return files[0]
-
-
-def _described(path: Path) -> tuple[Path, str]:
-    """Return the OME-XML of a dataset, and the file that holds it."""
-    try:
-        with tifffile.TiffFile(path, is_ome=False) as file:
-            text = str(file.pages.first.description)
-    except tifffile.TiffFileError as error:
-        raise ValueError(f"{path}: is no OME-TIFF: {error}") from error
-    if not text.lstrip().startswith("<"):
-        raise ValueError(f"{path}: is no OME-TIFF")
-    # OME-XML 2016-06, `BinaryOnly`: what is said of these pixels stands in another file of the folder.
-    elsewhere = parsed(text).find("{*}BinaryOnly")
-    if elsewhere is None:
-        return path, text
-    other = path.with_name(elsewhere.attrib["MetadataFile"])
-    return _described(other) if other.suffix.lower() in {".tif", ".tiff"} else (path, other.read_text("utf-8"))
-
-
-def _facts(root: ET.Element) -> dict[str, Any]:
-    """Return what this library noted about the dimensions."""
-    for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
-        if annotation.get("Namespace") == RUN_NAMESPACE:
-            noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
-            return {
-                name: json.loads(noted[name])
-                for name in ("dimensions", "axes", "reached", "held", "weights")
-                if name in noted
-            }
-    return {}
 
 
 def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages:
@@ -368,8 +292,8 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
     ValueError
         If it is no OME-TIFF that this library wrote.
     """
-    root = ET.fromstring(_described(path if path.is_file() else _first_of(path))[1])  # noqa: S314 - as above
-    facts = _facts(root)
+    root = parsed(described(path if path.is_file() else first_of(path))[1])
+    facts = facts_in(root)
     if "dimensions" not in facts:
         raise ValueError(f"{path}: is no OME-TIFF that ome-writers wrote")
     types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
@@ -381,7 +305,7 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
         for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation")
     }
     found = []
-    for array, image in sorted(_images(root).items()):
+    for array, image in sorted(images_in(root).items()):
         for plane in image.iterfind("{*}Pixels/{*}Plane"):
             record: dict[str, Any] = {
                 name: float(plane.attrib[field]) for name, field in _PLANE_FIELDS.items() if field in plane.attrib

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.run import Run
 
 _MOST_HANDLES: Final = 64
@@ -108,8 +110,9 @@ def node(root: str, path: str) -> dict[str, Any] | None:
         found = ts.KvStore.open(_place(root.rstrip("/"))).result().read(key).result()
         text = found.value if found.state == "value" else None
     else:
-        file = Path(root, key)
-        text = file.read_bytes() if file.is_file() else None
+        text = None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            text = read_regular(Path(root, key), MOST_DOCUMENT)
     return None if text is None else json.loads(text)
 
 
@@ -131,10 +134,11 @@ def reopened(root: str, camera: str | int | None = None) -> tuple[Cube, ZarrArra
     first = node(root, paths[0]) if paths else None
     if first is None:
         raise ValueError(f"{root}: is no OME-Zarr 0.5 dataset with images")
+    nodes = [node(root, path) or first for path in paths]  # before a library reads them, whatever their size
     shapes = [arrays.shape(array) for array in range(len(paths))]
     if "dimensions" not in facts:
         facts = _in_storage_order([str(name) for name in first["dimension_names"]], len(paths))
-    dtypes = [str((node(root, path) or first)["data_type"]) for path in paths]
+    dtypes = [str(one["data_type"]) for one in nodes]
     return cube_from(facts, shapes, dtypes, camera), arrays
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from ome_writers.datasets.facts import run_noted
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.validation.acquisition import check_run
 from ome_writers.validation.official import check_xml, installed
 from ome_writers.validation.tiffdata import Described, check_tiff_data, is_plain_name, run_arrays
@@ -110,7 +111,10 @@ def _check_metadata_file(
     if not (folder / other).is_file():
         check.fault(name, f"its metadata should stand in {other!r}, which is missing")
     elif other not in seen and other not in texts:
-        texts[other] = (folder / other).read_bytes()
+        try:
+            texts[other] = read_regular(folder / other, MOST_DOCUMENT)
+        except OSError as error:
+            check.fault(other, f"cannot be read: {error}")
         if not other.lower().endswith(".companion.ome"):
             check.warn(other, "Bio-Formats and others look for *.companion.ome only")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.validation.acquisition import check_run
 from ome_writers.validation.official import check_schemas, check_xml, check_yaozarrs
 from ome_writers.validation.words import Findings
@@ -37,4 +38,4 @@ def validate_zarr(root: Path, found: Findings, advance: Callable[[int], None]) -
 
 def _xml(root: Path, tree: Tree) -> Iterator[tuple[str, bytes]]:
     if any(node.key == "OME" for node in tree.groups) and (file := root / "OME" / "METADATA.ome.xml").is_file():
-        yield "OME/METADATA.ome.xml", file.read_bytes()
+        yield "OME/METADATA.ome.xml", read_regular(file, MOST_DOCUMENT)
