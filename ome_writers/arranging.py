@@ -32,7 +32,7 @@ from ome_writers.manifest import MANIFEST
 from ome_writers.omission import PLANE_COLUMNS, Frames
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import frame_metadata, noted
-from ome_writers.records import Record
+from ome_writers.records import Record, placed_at
 from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.serial import loads
 from ome_writers.settings import AcquisitionSettings
@@ -217,7 +217,7 @@ def _records(path: str, frames: int) -> dict[int, Record]:
     SettingsError
         If any does not say where it belongs.
     """
-    found = {int(record["storage_index"][0]): record for record in frame_metadata(path)}  # type: ignore[index,arg-type]
+    found = {int(placed_at(record, "storage_index")[0]): record for record in frame_metadata(path)}  # type: ignore[index,arg-type]
     missing = {number for first, last in noted(path).get("missing", ()) for number in range(first, last + 1)}
     silent = [
         number

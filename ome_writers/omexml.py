@@ -21,16 +21,14 @@ import numpy as np
 from attrs import evolve, frozen
 
 from ome_writers._version import __version__
-from ome_writers.axes import Axis, stage_of
+from ome_writers.axes import Axis
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome, Stamp, Text, text_of
 from ome_writers.formats import OmeTiffFormat
 from ome_writers.gaps import frames_in, ranges_of
 from ome_writers.images import (
-    Hue,
     Image,
     axes_of,
-    hues,
     images_of,
     listed,
     planes_held,
@@ -40,16 +38,15 @@ from ome_writers.images import (
     title_of,
 )
 from ome_writers.markup import attributes, element, escaped
+from ome_writers.omexml_images import channels_of, instrument, pixel_attributes, sizes_of, stage_label
 from ome_writers.omexml_pages import MOST_PLANES, NO_PAGES, Pages, pages_of
 from ome_writers.omexml_planes import (
     Annotations,
     annotate,
     encode,
     planes,
-    stage_units,
     structured,
     surroundings,
-    symbol,
     tiff_data,
     with_planned,
 )
@@ -75,12 +72,6 @@ Shapes = tuple[tuple[int, ...], ...]
 
 _SCHEMA: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
-_PIXEL_TYPES: Final = {
-    "bool": "bit", "float32": "float", "float64": "double", "complex64": "complex", "complex128": "double-complex",
-    "float16": "float", "int64": "double", "uint64": "double",
-}  # fmt: skip
-"""Name of a dtype -> `PixelType`, where they differ. OME-XML lacks the last three, which only OME-Zarr stores: the
-nearest stands in."""
 
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +199,7 @@ class _Content:
         """Yield the text that concerns these images, some thousand planes at a time."""
         annotations = dict(self.common)
         yield plate_of(self.plan, images, self.axes)
-        yield _instrument(images)
+        yield instrument(images)
         for image in images:
             yield from self._image(image, annotations)
         yield from structured(annotations)
@@ -216,13 +207,13 @@ class _Content:
     def _image(self, image: Image, annotations: Annotations) -> Iterator[str]:
         in_tiff = self.plan.settings.format.name == "ome-tiff"
         shape, pages = self.array_shapes[image.array], self.pages[image.array]
-        sizes, number, path = _sizes(image.axes, shape), image.spec.image, image.spec.path
+        sizes, number, path = sizes_of(image.axes, shape), image.spec.image, image.spec.path
         yield (
             f'<Image ID="Image:{number}" Name="{escaped(image.name)}"><AcquisitionDate>{self.date}</AcquisitionDate>'
             + ("" if image.camera is None else element("InstrumentRef", {"ID": "Instrument:0"}))
-            + _stage_label(image)
-            + f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{_common(image)}>'
-            + _channels(image, sizes["SizeC"])
+            + stage_label(image)
+            + f'<Pixels ID="Pixels:{number}"{attributes(sizes)}{pixel_attributes(image)}>'
+            + channels_of(image, sizes["SizeC"])
         )
         if in_tiff:
             file = (posixpath.basename(path), self.uuids[path]) if self.uuids else None
@@ -303,97 +294,6 @@ def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:
     if in_tiff and (told := _told(plan, outcome)):
         facts["told"] = encode(told)
     return facts | {name: encode(value) for name, value in described(plan).items()}
-
-
-# ── images ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _common(image: Image) -> str:
-    """Return the attributes of `Pixels` that do not depend on what came."""
-    axes, dtype = image.axes, image.spec.dtype
-    # XYCZT: storage order from the fastest axis to the slowest; those that there are not come last.
-    order = "".join(dict.fromkeys([*(axis.role for axis in reversed(axes[:-2])), *"ZCT"]))
-    values: dict[str, object] = {
-        "DimensionOrder": f"XY{order}",
-        "Type": _PIXEL_TYPES.get(dtype, dtype),
-        "BigEndian": False,
-    }
-    roles = {axis.role: axis for axis in axes[:-2]}
-    for letter, axis in (("X", axes[-1]), ("Y", axes[-2]), ("Z", roles.get("Z"))):
-        if axis and axis.scale:
-            values |= {
-                f"PhysicalSize{letter}": abs(axis.scale),
-                f"PhysicalSize{letter}Unit": symbol(axis.dimension.unit),
-            }
-    if (time := roles.get("T")) and time.scale:
-        values |= {"TimeIncrement": time.scale, "TimeIncrementUnit": symbol(time.dimension.unit)}
-    return attributes(values)
-
-
-def _sizes(axes: Sequence[Axis], shape: tuple[int, ...]) -> dict[str, int]:
-    sizes = {"SizeX": shape[-1], "SizeY": shape[-2], "SizeZ": 1, "SizeC": 1, "SizeT": 1}
-    return sizes | {f"Size{axis.role}": size for axis, size in zip(axes[:-2], shape, strict=False)}
-
-
-def _channels(image: Image, count: int) -> str:
-    shown = image.hues
-    for axis in image.axes[:-2]:
-        if axis.role == "C" and axis.dimension.type != "channel":  # a custom axis stands in the channels' place
-            shown = tuple(evolve(hue, channel=shown[0].channel) for hue in hues(axis.dimension, count))
-    detector = "" if image.camera is None else element("DetectorSettings", {"ID": f"Detector:{image.spec.camera}"})
-    return "".join([_channel(f"Channel:{image.spec.image}:{index}", hue, detector) for index, hue in enumerate(shown)])
-
-
-def _channel(name: str, hue: Hue, detector: str) -> str:
-    channel = hue.channel
-    values: dict[str, object] = {"ID": name, "Name": hue.name, "SamplesPerPixel": 1, "Color": signed_rgba(hue.color)}
-    if channel is not None:
-        values["Fluor"] = channel.fluorophore
-        wavelengths = {"Excitation": channel.excitation_wavelength_nm, "Emission": channel.emission_wavelength_nm}
-        for kind, length in wavelengths.items():
-            if length is not None:
-                values |= {f"{kind}Wavelength": float(length), f"{kind}WavelengthUnit": "nm"}
-    return element("Channel", values, detector)
-
-
-def signed_rgba(color: str) -> int:
-    """Return `#RRGGBB[AA]` as OME-XML's `Color`: red, green, blue and alpha in the bytes of a signed 32-bit integer.
-
-    Examples
-    --------
-    >>> signed_rgba("#FFFFFF"), signed_rgba("#00FF0080")
-    (-1, 16711808)
-    """
-    return int.from_bytes(bytes.fromhex(f"{color[1:]}FF"[:8]), signed=True)
-
-
-def _instrument(images: Sequence[Image]) -> str:
-    """Return the `Instrument` with a `Detector` for each camera, if there are several cameras."""
-    cameras = {image.spec.camera: image.camera for image in images if image.camera is not None}
-    detectors = [
-        element(
-            "Detector",
-            {
-                "ID": f"Detector:{number}",
-                "Model": camera.model or camera.name,
-                "SerialNumber": camera.serial_number,
-                "Type": "Other",
-            },
-        )
-        for number, camera in sorted(cameras.items())
-    ]
-    return element("Instrument", {"ID": "Instrument:0"}, *detectors) if detectors else ""
-
-
-def _stage_label(image: Image) -> str:
-    stage = stage_of(image.position)
-    if not stage:
-        return ""
-    values: dict[str, object] = {"Name": image.position.name}
-    for axis, unit in stage_units(image.axes).items():
-        if axis in stage:
-            values |= {axis.upper(): stage[axis], f"{axis.upper()}Unit": unit}
-    return element("StageLabel", values)
 
 
 def _position(image: Image, annotations: Annotations) -> str:

@@ -221,3 +221,14 @@ def with_place(record: Record, place: Record) -> Record:
             free = f"_{free}"
         found[free] = value
     return found | record
+
+
+def placed_at(record: Record, name: str) -> JSON:
+    """Return what a record says of its place under a name that `with_place` gave; what came with the frame is behind.
+
+    Examples
+    --------
+    >>> placed_at(with_place({"frame": "bright"}, {"frame": 7}), "frame")
+    7
+    """
+    return next(value for key, value in record.items() if key.lstrip("_") == name)

@@ -52,15 +52,15 @@ FLOORS = (
     ],
     [
         *["records", "images", "gaps", "cube", "cube_facts", "documents", "markup", "zarrjson", "ngff", "ngff_models"],
-        *["omexml", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
+        *["omexml", "omexml_images", "omexml_pages", "omexml_planes", "omexml_plates", "pages", "serial", "manifest"],
         *["sights", "overview", "sketch", "page"],
     ],
     ["plan_file", "place_file", "schemas", "starter"],
     [
         *["lifetime", "lock", "ownership", "owned_chunks", "owned_tiffs", "leftovers", "needs", "turns", "regular"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
-        *["events", "edits", "view", "stream", "shell", "plugins", "__init__"],
-        *["journal_file", "recordfile", "journal", "keeping", "saferun", "lanes", "ending", "resumed", "syncing"],
+        *["events", "edits", "view", "stream", "shell", "plugins", "__init__", "syncing"],
+        *["journal_file", "recordfile", "journal", "keeping", "saferun", "inturn", "lanes", "ending", "resumed"],
         *[f"writers.{name}" for name in ("ring", "buffered", "files", "placed", "reserve")],
     ],
     [

@@ -12,7 +12,9 @@ import pytest
 
 import ome_writers as ow
 from ome_writers.manifest import noted, read_notes
+from ome_writers.readers import frame_metadata as all_frame_metadata
 from ome_writers.readers.scratch import frame_metadata
+from ome_writers.records import placed_at
 
 TAKEN: Any = {"frame": "bright", "array": [1], "storage_index": "7", "_frame": 2.5, "_pos": None, "_idx": "here"}
 """Metadata that has all the names which a place has in some document."""
@@ -38,6 +40,20 @@ def test_scratch_keeps_every_key(tmp_path: Path) -> None:
     lines = (tmp_path / "run" / "frame_metadata.jsonl").read_bytes()
     assert read_notes(lines) == said
     assert [{key: json.loads(line)[key] for key in TAKEN} for line in lines.splitlines()] == [TAKEN] * 3
+
+
+@pytest.mark.parametrize("format_name", ["ome-zarr", "ome-tiff", "scratch"])
+def test_each_format_tells_both_what_came_and_where_it_lies(tmp_path: Path, format_name: str) -> None:
+    suffix = {"ome-zarr": ".ome.zarr", "ome-tiff": ".ome.tiff"}.get(format_name, "")
+    acquired(tmp_path / f"run{suffix}", format_name)
+    root = next(path for path in tmp_path.iterdir() if not path.name.endswith(".journal"))
+    said = all_frame_metadata(str(root))
+    assert [{key: one[key] for key in TAKEN} for one in said] == [TAKEN] * 3
+    assert [(placed_at(one, "array"), placed_at(one, "storage_index")) for one in said] == [
+        (0, [0]),
+        (0, [1]),
+        (1, [0]),
+    ]
 
 
 def test_a_place_without_a_number_is_read_as_ome_writers_0_3_wrote_it() -> None:

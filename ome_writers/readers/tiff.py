@@ -37,6 +37,7 @@ from ome_writers.readers.tifftext import (
     opened_tiff,
     parsed,
 )
+from ome_writers.records import with_place
 from ome_writers.run import Run
 
 _MOST_PLANES: Final = 100_000_000
@@ -314,7 +315,7 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
                 record |= notes.get(reference.attrib["ID"], {})
             if record:
                 index = [int(plane.attrib[f"The{role}"]) for role in roles]
-                found.append({**record, "array": array, "storage_index": index})
+                found.append(with_place(record, {"array": array, "storage_index": [*index]}))
     return found
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
+from ome_writers.records import with_place
 from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.run import Run
 
@@ -181,5 +182,5 @@ def frame_metadata(root: str) -> list[dict[str, Any]]:
     found = []
     for array, path in enumerate(facts.get("arrays") or ()):
         image = (node(root, path.rpartition("/")[0]) or {}).get("attributes", {}).get("ome_writers", {})
-        found += [{**record, "array": array} for record in image.get("frame_metadata") or ()]
+        found += [with_place(record, {"array": array}) for record in image.get("frame_metadata") or ()]
     return found
