@@ -109,10 +109,15 @@ def place_in(line: bytes) -> int | None:
     return int(place) if digits.isdigit() and len(digits) < 19 else None  # noqa: PLR2004 - 64 bits
 
 
+def said_in(line: bytes) -> Record:
+    """Return what a line of `said` says, if that is known to be one."""
+    return _decode(line[9:].partition(b" ")[2].decode())  # type: ignore[no-any-return] # an object
+
+
 def value_in(line: bytes) -> Record:
-    """Return what a line says; nothing if it cannot be stored."""
+    """Return what a line says that may come from anywhere; nothing if it cannot be stored."""
     try:
-        return as_json_object(_decode(line[9:].partition(b" ")[2].decode()))
+        return as_json_object(said_in(line))
     except (ValueError, RecursionError, FrameError):
         return {}
 

@@ -269,12 +269,14 @@ def _content(plan: Plan, stamp: Stamp, outcome: Outcome, uuids: Mapping[str, str
 
 def _told(plan: Plan, outcome: Outcome) -> Record:
     """Return with which frames each of the values came that a `Plane` says of planned ones too."""
-    told: Record = {}
-    for key in sorted(PLANE_KEYS):
-        places = np.array(sorted(place for place, record in outcome.records.items() if key in record), np.int64)
-        if len(places):
-            told[key] = [[first, last] for first, last in ranges(rows_at(plan, places)["frame"])]
-    return told
+    found: dict[str, list[int]] = {key: [] for key in sorted(PLANE_KEYS)}
+    for place, record in outcome.records.items():
+        for key in record.keys() & PLANE_KEYS:
+            found[key].append(place)
+    columns = {
+        key: rows_at(plan, np.array(sorted(places), np.int64))["frame"] for key, places in found.items() if places
+    }
+    return {key: [[first, last] for first, last in ranges(frames)] for key, frames in columns.items()}
 
 
 def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:

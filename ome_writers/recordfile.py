@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ome_writers.journal_file import MOST_LINE, place_in, said, value_in
+from ome_writers.journal_file import MOST_LINE, place_in, said, said_in, value_in
 from ome_writers.records import Record
 from ome_writers.regular import own_regular
 from ome_writers.writers.placed import get, put
@@ -107,6 +107,10 @@ class Records(Mapping[int, Record]):
         self._places, self._at, self._sizes = array_of("q"), array_of("q"), array_of("l")
         self._sorted: tuple[Any, Any] | None = None
         """Places, ascending, and which of those that were added is the last for each."""
+        self._found = 0
+        """Where among these that place stands which was asked for last: the next one is mostly behind it."""
+        self._loaded = 0
+        """How many were in the file: they may have been changed there."""
         self.last = -1
         """The largest place."""
 
@@ -146,6 +150,7 @@ class Records(Mapping[int, Record]):
                 at += len(line)
         # What was torn does not become part of the next line.
         self.lines.cut(at)
+        self._loaded = len(self._places)
 
     def _order(self) -> tuple[Any, Any]:
         if self._sorted is None:
@@ -163,11 +168,14 @@ class Records(Mapping[int, Record]):
 
     def __getitem__(self, place: int) -> Record:
         found, which = self._order()
-        at = int(np.searchsorted(found, place))
-        if at == len(found) or found[at] != place:
-            raise KeyError(place)
-        number = int(which[at])
-        return value_in(self.lines.read(self._at[number], self._sizes[number]))
+        at = self._found + 1
+        if at >= len(found) or found[at] != place:
+            at = int(np.searchsorted(found, place))
+            if at == len(found) or found[at] != place:
+                raise KeyError(place)
+        self._found, number = at, int(which[at])
+        line = self.lines.read(self._at[number], self._sizes[number])
+        return value_in(line) if number < self._loaded else said_in(line)
 
     def __bool__(self) -> bool:
         return bool(self._places)
