@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ome_writers as ow
-from ome_writers import gaps, run
+from ome_writers import gaps, inturn
 from ome_writers.datasets.facts import facts_from
 from ome_writers.puts import MOST_GAP
 from ome_writers.testing import strategies
@@ -148,8 +148,8 @@ def test_to_go_past_many_is_to_go_past_each(
     dims = ow.dims_from_standard_axes({"t": count and count // 4, "c": 2, "p": 2, "y": 8, "x": 8}, chunk_shapes=chunks)
     seen = []
     for ahead, far in ((4096, 65_536), (1, 5), (1, 100)):
-        monkeypatch.setattr(run, "_AHEAD", ahead)
-        monkeypatch.setattr(run, "_FAR", far)
+        monkeypatch.setattr(inturn, "_AHEAD", ahead)
+        monkeypatch.setattr(inturn, "_FAR", far)
         given = ow.AcquisitionSettings(
             root_path=str(tmp_path / f"{ahead}-{far}{suffix}"),
             dtype="uint16",

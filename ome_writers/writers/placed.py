@@ -117,12 +117,12 @@ class PlacedFiles:
     root
         The folder.
     most_open
-        How many files may be open.
+        How many files may be open. Threads that make or sync others have four more, for a moment.
     remembers
         Whether to keep the key of each file that was opened, as `sync` needs it. There may be millions.
     """
 
-    def __init__(self, root: Path, *, most_open: int = 64, remembers: bool = True) -> None:
+    def __init__(self, root: Path, *, most_open: int = 60, remembers: bool = True) -> None:
         self._root = root
         self._most_open = most_open
         self._remembers = remembers

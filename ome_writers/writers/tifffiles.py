@@ -65,7 +65,7 @@ class _Standing:
 class TiffFiles:
     """The files of an OME-TIFF dataset, by number."""
 
-    def __init__(self, root: Path, placement: TiffPlacement, *, most_open: int = 64) -> None:
+    def __init__(self, root: Path, placement: TiffPlacement, *, most_open: int = 60) -> None:
         self._placement = placement
         self._files = PlacedFiles(root, most_open=most_open)
         self._keys = placement.plan.layout.files

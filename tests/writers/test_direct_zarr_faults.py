@@ -306,7 +306,7 @@ def _traced() -> Iterator[None]:
 @pytest.mark.parametrize("cut", ["frames", "shards", "tiles in shards of tiles", "tiles of frames"])
 @pytest.mark.usefixtures("_traced")
 def test_memory_does_not_grow_with_the_run(tmp_path: Path, cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ome_writers.run._AHEAD", 64)
+    monkeypatch.setattr("ome_writers.inturn._AHEAD", 64)
     monkeypatch.setattr("ome_writers.writers.direct_zarr._MOST_KEYS", 64)
     pixels, held = np.ones((6, 5), "uint16"), []
     # The thread that brings files to the device holds their names for a moment.
