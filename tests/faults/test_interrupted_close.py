@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ def test_frames_in_unfinished_chunks_are_counted_as_they_are_kept(tmp_path: Path
     stream = ow.create_stream(ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims), "tensorstore")
     for frame in FRAMES:
         stream.append(frame)
+    while stream.safe_frames < 3:  # the first chunk is on its way
+        sleep(0.01)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
         patch.setattr(Run, "_complete", interrupted)
         stream.close()
