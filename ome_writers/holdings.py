@@ -215,11 +215,12 @@ def _boxes(codes: Digits, whole: Sequence[Elements], axes: Sequence[Dimension]) 
 
 
 def boxes(mask: NDArray[np.bool_], order: Sequence[int] | None = None) -> Iterator[list[NDArray[np.intp]]]:
-    """Yield boxes without holes that together hold all that a mask does: indices along each axis.
+    """Yield boxes without holes that together hold all that a mask does, if anything: indices along each axis.
 
     It is cut along the axes in `order`, by default the first ones first.
     """
-    yield from _cut(mask, [np.arange(size) for size in mask.shape], range(mask.ndim) if order is None else order)
+    if mask.any():
+        yield from _cut(mask, [np.arange(size) for size in mask.shape], range(mask.ndim) if order is None else order)
 
 
 def _cut(

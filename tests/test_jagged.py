@@ -270,6 +270,7 @@ def test_a_reader_of_what_is_planned_needs_no_acquisition_to_be_jagged() -> None
     assert sieve.planned(settings)[0].digits[0].tolist() == [1]
     mask = np.array([[True, True], [True, False]])
     assert [[axis.tolist() for axis in box] for box in holdings.boxes(mask)] == [[[0], [0, 1]], [[1], [0]]]
+    assert [list(holdings.boxes(np.zeros(shape, bool))) for shape in ((), (2,), (2, 3))] == [[], [], []]
 
 
 def test_an_axis_that_is_thinned_unevenly_keeps_its_gaps_unless_it_is_split() -> None:
