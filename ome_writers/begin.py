@@ -75,7 +75,7 @@ def _created(plan: Plan, writer: Writer, root: str, stamp: Stamp) -> Run:
     """Create the dataset at a path, with a journal beside it; the run holds the lock on it."""
     from ome_writers.lock import Lock
     from ome_writers.space import nothing_reserved, require_space
-    from ome_writers.target import put_back, require_free, require_own_journal, room_at
+    from ome_writers.target import put_back, require_free, room_at
 
     overwrite, able = plan.settings.overwrite, writer.capabilities
     require_space(plan, root, overwrite=overwrite)
@@ -85,7 +85,6 @@ def _created(plan: Plan, writer: Writer, root: str, stamp: Stamp) -> Run:
     try:
         if overwrite:
             put_back(root)
-        require_own_journal(root)
         with (
             room_at(root, overwrite=overwrite) as room,
             new_journal(root, plan, Begun(able.name, stamp)) as journal,

@@ -32,6 +32,7 @@ from ome_writers.journal_file import (
     said,
     told_by,
 )
+from ome_writers.leftovers import why_not_journal
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
 from ome_writers.recordfile import Lines, Records
@@ -45,7 +46,6 @@ _PLAN: Final = "plan.npz"
 _CAME: Final = "came"
 _METADATA: Final = "metadata"
 _WAITING: Final = "waiting"
-_NAMES: Final = frozenset({_RUN, _PLAN, _CAME, _METADATA, _WAITING})
 _PIECE: Final = 1 << 20
 _BYTES: Final = tuple(bytes([value]) for value in range(256))
 
@@ -178,9 +178,9 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
     folder = journal_folder(root)
     aside = None
     if os.path.lexists(folder):
-        if not is_journal(folder):
+        if why := why_not_journal(folder):
             raise FileExistsError(
-                f"{folder} is in the way, and is no journal; remove it yourself, or give another path"
+                f"{folder} is in the way, and is no journal: {why}; move it away, or give another path"
             )
         aside = folder.with_name(f"{folder.name}.replaced-{os.urandom(4).hex()}")
         folder.rename(aside)
@@ -202,23 +202,6 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
         raise
     if aside is not None:
         _remove(aside)
-
-
-def is_journal(folder: Path) -> bool:
-    """Return whether a folder is a journal, and holds nothing else."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    entries = list(folder.iterdir())
-    if not all(entry.name in _NAMES and entry.is_file() and not entry.is_symlink() for entry in entries):
-        return False
-    try:
-        # It is empty for a moment, or for good if the power fails in it.
-        said = read_regular(folder / _RUN, MOST_DOCUMENT)
-        return not said or bool(begun_from_json(said))
-    except FileNotFoundError:
-        return not entries
-    except (OSError, PlanError):
-        return False
 
 
 def journal_of(root: str | os.PathLike[str]) -> Journal | None:

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ome_writers.casts import split_suffix
-from ome_writers.journal import is_journal, journal_folder
+from ome_writers.journal import journal_folder
 from ome_writers.leftovers import why_not_begun, why_not_journal
-from ome_writers.ownership import why_not_dataset
 
 
 class Room:
@@ -122,6 +121,8 @@ def put_back(root: str) -> None:
     if os.path.lexists(path) and not new:
         return  # no replacement, or one that only was not tidied up after
     if not os.path.lexists(path):
+        from ome_writers.ownership import why_not_dataset
+
         if len(old) != 1 or why_not_dataset(old[0]):
             return
         old[0].rename(path)
@@ -130,7 +131,7 @@ def put_back(root: str) -> None:
             warnings.warn(f"{one} stays, which was to replace {path.name}: {why}", stacklevel=2)
         else:
             _remove(one)
-    if is_journal(journal) and why_not_journal(journal) is None:
+    if os.path.lexists(journal) and why_not_journal(journal) is None:
         _remove(journal)
     before = aside(journal, "replaced")
     if len(before) == 1 and not journal.exists() and why_not_journal(before[0]) is None:
@@ -156,19 +157,6 @@ def _mark(name: str, given: str | None = None) -> str:
     return f"{first}{zlib.crc32(f'{first} {name}'.encode()) & 0xFFFF:04x}"
 
 
-def require_own_journal(root: str) -> None:
-    """Refuse a path beside which something stands that is called like its journal and is none.
-
-    Raises
-    ------
-    FileExistsError
-        If it is so.
-    """
-    folder = journal_folder(root)
-    if os.path.lexists(folder) and (why := why_not_journal(folder)):
-        raise FileExistsError(f"{folder} is in the way, and is no journal: {why}; move it away, or give another path")
-
-
 def require_free(root: str, *, overwrite: bool) -> None:
     """Refuse a path where something stands that may not go.
 
@@ -183,6 +171,8 @@ def require_free(root: str, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{root} exists; give overwrite=True to replace it, or another path")
+    from ome_writers.ownership import why_not_dataset
+
     if why := why_not_dataset(path):
         raise FileExistsError(
             f"{root} exists and shall be replaced, but {why}; remove it yourself, or give another path"
