@@ -35,6 +35,8 @@ _TOGETHER: Final = 64 << 20
 """Bytes that one call to the system is given, if so many lie side by side."""
 _DEEP: Final = 16
 """Frames in a file from which on the next one is made ahead."""
+_LONG: Final = 8 << 20
+"""Bytes, likewise: a smaller one is made in less time than it takes another thread to have the interpreter."""
 _MOST_KEYS: Final = 4096
 """Names of files that are kept, since each frame asks for one."""
 
@@ -83,8 +85,8 @@ class DirectZarr:
         """Number and descriptor of the file that was used last."""
         self._cut = attach
         """Whether shards may stand that end early, as their array did."""
-        deep = max(prod(grid(spec)[:-2]) for spec in plan.layout.arrays) >= _DEEP
-        self._ahead = Ahead(self._make, self._placement.following if deep else lambda _: None)
+        worth = any(_made_ahead(spec) for spec in plan.layout.arrays)
+        self._ahead = Ahead(self._make, self._placement.following if worth else lambda _: None)
         if attach:
             self._folder.attach()
         else:
@@ -277,6 +279,12 @@ class DirectZarr:
         self._files.close()
         for number in self._ahead.unused():
             self._files.path(self._placement.file(number).key).unlink(missing_ok=True)
+
+
+def _made_ahead(spec: ArraySpec) -> bool:
+    """Say whether it saves time to make the files of an array before they are needed."""
+    file = grid(spec)
+    return prod(file[:-2]) >= _DEEP and prod(file) * np.dtype(spec.dtype).itemsize >= _LONG
 
 
 def _frames(spec: ArraySpec, cut: Cut) -> _Frames:

@@ -88,8 +88,9 @@ def _long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the next file made ahead, however few frames lie in each."""
+    """Have the next file made ahead, however few frames lie in each, and however small."""
     monkeypatch.setattr(direct_zarr, "_DEEP", 1)
+    monkeypatch.setattr(direct_zarr, "_LONG", 1)
 
 
 @EVERY
