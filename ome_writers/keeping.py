@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,14 +14,17 @@ if TYPE_CHECKING:
 _PAUSE: Final = 0.4
 """Seconds between two looks. What rested from one to the next is kept: so a frame does within a second, and blocks that
 are complete sooner cost nothing."""
+_SHORT: Final = 0.05
+"""Seconds between two looks where nobody else asks what is stored by now."""
 
 
 class Keeper:
     """Looks after a run until that has ended, or is forgotten."""
 
-    def __init__(self, run: SafeRun) -> None:
+    def __init__(self, run: SafeRun, *, often: bool) -> None:
         self._awake = threading.Event()
-        thread = threading.Thread(target=_look, args=(weakref.ref(run), self._awake), name="journal", daemon=True)
+        args = (weakref.ref(run), self._awake, _SHORT if often else _PAUSE)
+        thread = threading.Thread(target=_look, args=args, name="journal", daemon=True)
         # Python 3.12 and newer start no threads while the process ends.
         with contextlib.suppress(RuntimeError):
             thread.start()
@@ -30,9 +34,12 @@ class Keeper:
         self._awake.set()
 
 
-def _look(run: weakref.ref[SafeRun], awake: threading.Event) -> None:
-    while not awake.wait(_PAUSE):
+def _look(run: weakref.ref[SafeRun], awake: threading.Event, pause: float) -> None:
+    looked = monotonic()
+    while not awake.wait(pause):
         there = run()
-        if there is None or not there.keep_some():
+        rested = monotonic() - looked >= _PAUSE
+        if there is None or not there.look_after(rested=rested):
             return
+        looked = monotonic() if rested else looked
         del there
