@@ -16,7 +16,7 @@ from attrs import evolve
 from ome_writers.documents import Outcome, documents
 from ome_writers.errors import Loc, PlanError, Problem
 from ome_writers.files import load_plan
-from ome_writers.images import ranges
+from ome_writers.gaps import ranges_of
 from ome_writers.place_file import Finished, Prepared, described, prepared_from_json, prepared_to_json
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
@@ -144,7 +144,7 @@ def _told(said: Prepared, plan: Plan, frames: int | None, missing: list[int]) ->
     absent = np.unique(np.array(missing, np.int64))
     if strange := np.setdiff1d(absent, numbers).tolist():
         _refuse(("missing",), "invalid_value", f"must be numbers of frames that were to come; got {strange[0]}")
-    return Finished(frames, tuple(ranges(np.flatnonzero(np.isin(numbers, absent)))))
+    return Finished(frames, tuple(map(tuple, ranges_of(np.flatnonzero(np.isin(numbers, absent))).tolist())))
 
 
 def _refuse(loc: Loc, kind: str, message: str) -> NoReturn:

@@ -7,6 +7,7 @@ numbers; frames are looked up in pieces, and not at all where the plan numbers t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ Pairs = NDArray[np.int64]
 
 _PIECE: Final = 65_536
 """Rows that are looked up at once."""
+_SHORT: Final = 64
+"""Places of a stretch up to which it is looked up together with others."""
 _BEHIND: Final = np.array([0, 1], np.int64)
 """What makes a range, of which the last is a part, a stretch."""
 
@@ -111,8 +114,9 @@ def frames_in(plan: Plan, stretches: Pairs) -> Pairs:
     >>> frames_in(plan, np.array([[1, 10**7]])).tolist()
     [[1, 9999999]]
     """
-    found = [_NONE]
-    for piece in _pieces(plan, stretches):
+    short, long = _by_length(stretches)
+    found = [_NONE, *(ranges_of(np.sort(rows["frame"])) for rows in _looked_up(plan, short))]
+    for piece in _pieces(plan, long):
         if _in_order(piece):
             first = int(piece.rows["frame"][0])
             found.append(np.array([[first, first + (piece.frames or 0) - 1]]))
@@ -128,18 +132,31 @@ def frames_by_array(plan: Plan, stretches: Pairs) -> tuple[tuple[Pairs, ...], ND
         return (frames_in(plan, stretches),), np.array([(stretches[:, 1] - stretches[:, 0]).sum()])
     found: list[list[Pairs]] = [[_NONE] for _ in range(arrays)]
     counts = np.zeros(arrays, np.int64)
-    for piece in _pieces(plan, stretches):
-        for rows in _written_out(piece):
-            rows = rows[np.lexsort((rows["frame"], rows["array"]))]  # noqa: PLW2901 - the same, in another order
-            each = np.bincount(rows["array"], minlength=arrays)
-            counts += each
-            for array, frames in enumerate(np.split(rows["frame"], np.cumsum(each)[:-1])):
-                if len(frames):
-                    found[array].append(ranges_of(frames))
+    short, long = _by_length(stretches)
+    pieces = (_written_out(piece) for piece in _pieces(plan, long))
+    for rows in chain(_looked_up(plan, short), *pieces):
+        ordered = rows[np.lexsort((rows["frame"], rows["array"]))]
+        each = np.bincount(ordered["array"], minlength=arrays)
+        counts += each
+        for array, frames in enumerate(np.split(ordered["frame"], np.cumsum(each)[:-1])):
+            if len(frames):
+                found[array].append(ranges_of(frames))
     return tuple(map(_merged, found)), counts
 
 
 _NONE: Final[Pairs] = np.empty((0, 2), np.int64)
+
+
+def _by_length(stretches: Pairs) -> tuple[Pairs, Pairs]:
+    """Return the stretches that are best looked up place by place, many at once, and those that are not."""
+    short = stretches[:, 1] - stretches[:, 0] <= _SHORT
+    return stretches[short], stretches[~short]
+
+
+def _looked_up(plan: Plan, short: Pairs) -> Iterator[Rows]:
+    """Yield the rows of short stretches."""
+    for first in range(0, len(short), _PIECE // _SHORT):
+        yield plan.rows_at(places_in(short[first : first + _PIECE // _SHORT]))
 
 
 def _pieces(plan: Plan, stretches: Pairs) -> Iterator[Segment]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ome_writers.axes import Axis, axis_of
 from ome_writers.casts import split_suffix
 from ome_writers.documents import Outcome
-from ome_writers.gaps import Pairs, frames_by_array, ranges_of
+from ome_writers.gaps import Pairs, frames_by_array
 from ome_writers.holdings import boxes
 from ome_writers.items import Camera, Channel, Position
 from ome_writers.layout import ArraySpec, axis_dimensions
@@ -270,17 +270,6 @@ def rows_at(plan: Plan, places: NDArray[np.int64]) -> Rows:
         here, places = np.split(places, [np.searchsorted(places, first + stretch)])
         found.append(plan.rows(first, int(here[-1]) + 1)[here - first])
     return np.concatenate(found) if found else plan.rows(0, 0)
-
-
-def ranges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return numbers as ranges, the last of each included.
-
-    Examples
-    --------
-    >>> ranges(np.array([3, 9, 4, 5]))
-    [(3, 5), (9, 9)]
-    """
-    return [(first, last) for first, last in ranges_of(np.sort(numbers)).tolist()]
 
 
 def listed(every: Pairs) -> str:

@@ -32,7 +32,6 @@ from ome_writers.images import (
     images_of,
     listed,
     planes_held,
-    ranges,
     rows_at,
     shapes_of,
     title_of,
@@ -276,7 +275,7 @@ def _told(plan: Plan, outcome: Outcome) -> Record:
     columns = {
         key: rows_at(plan, np.array(sorted(places), np.int64))["frame"] for key, places in found.items() if places
     }
-    return {key: [[first, last] for first, last in ranges(frames)] for key, frames in columns.items()}
+    return {key: ranges_of(np.sort(frames)).tolist() for key, frames in columns.items()}
 
 
 def _run(plan: Plan, outcome: Outcome, *, in_tiff: bool) -> Record:

@@ -27,7 +27,7 @@ from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, Verdict, documents
 from ome_writers.edits import differences
 from ome_writers.errors import Loc, PlanError, Problem
-from ome_writers.images import ranges
+from ome_writers.gaps import ranges_of
 from ome_writers.journal import Journal, journal_folder, journal_of
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent, reached
 from ome_writers.lanes import begin_lanes
@@ -179,8 +179,8 @@ class ResumedRun(Run):
             else:
                 unknown = np.flatnonzero(self._marks == 0)
                 self.cursor = int(unknown[0]) if len(unknown) else self._end
-                passed = ranges(np.flatnonzero(self._marks[: self.cursor] == PASSED))
-                for first, last in passed:
+                passed = ranges_of(np.flatnonzero(self._marks[: self.cursor] == PASSED))
+                for first, last in passed.tolist():
                     self.skipped.append(range(first, last + 1))
                 self.reopen()
             self._kept.say({"ended": ""})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,27 @@ def test_stretches_that_touch_or_overlap_become_one(given: list[tuple[int, int]]
     assert (found[1:, 0] > found[:-1, 1]).all()
 
 
+@pytest.mark.parametrize("numbers", [[], [3], [0, 1, 2], [1, 2, 4, 6, 7, 9]])
+def test_ranges_hold_just_the_numbers(numbers: list[int]) -> None:
+    told = gaps.ranges_of(np.array(numbers, np.int64))
+    assert expanded(told) == numbers
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(told.tolist()))
+
+
+@pytest.mark.parametrize("short", [1, 64])
 @given(strategies.settings().map(ow.compile), PLACES, st.booleans())
-def test_frames_of_stretches_are_those_of_their_rows(plan: ow.Plan, places: list[int], turned: bool) -> None:  # noqa: FBT001
+def test_frames_of_stretches_are_those_of_their_rows(
+    short: int,
+    plan: ow.Plan,
+    places: list[int],
+    turned: bool,  # noqa: FBT001
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaps, "_SHORT", short)
+        frames_are_those_of_their_rows(plan, places, turned=turned)
+
+
+def frames_are_those_of_their_rows(plan: ow.Plan, places: list[int], *, turned: bool) -> None:
     frames = min(31, 31 if plan.frames is None else plan.frames)
     if turned and plan.frames is not None:
         plan = plan.reordered(np.arange(plan.frames)[::-1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from ome_writers import (
     dims_from_standard_axes,
 )
 from ome_writers.documents import Outcome, Stamp, documents
-from ome_writers.images import frame_counts, ranges, rows_at, shapes_of
+from ome_writers.images import frame_counts, rows_at, shapes_of
 from ome_writers.layout import Codec
 from ome_writers.zarrjson import array_json, encode_json, group_json
 
@@ -436,10 +435,3 @@ def test_rows_far_apart_are_found():
     assert rows["frame"].tolist() == places
     assert rows["index"].tolist() == [list(divmod(place, 2)) for place in places]
     assert len(rows_at(plan, np.array([], np.int64))) == 0
-
-
-def test_ranges_hold_just_the_numbers():
-    for numbers in ([], [3], [0, 1, 2], [1, 2, 4, 6, 7, 9]):
-        told = ranges(np.array(numbers, np.int64))
-        assert [number for first, last in told for number in range(first, last + 1)] == numbers
-        assert all(last + 1 < first for (_, last), (first, _) in pairwise(told))
