@@ -85,6 +85,19 @@ def table_head(frames: int) -> bytes:
     return buffer.getvalue()
 
 
+def is_table(head: bytes) -> bool:
+    """Return whether a file that begins so is a table, whatever it has of records.
+
+    Examples
+    --------
+    >>> is_table(table_head(3)), is_table(csv_head() + b"0,0"), is_table(b"frame,x,y")
+    (True, True, False)
+    """
+    # What is before the columns says how long the header is, and what is after them, how many records there are.
+    columns = table_head(0)[10:].partition(b"'shape'")[0]
+    return head.startswith(csv_head()) or (head.startswith(table_head(0)[:8]) and head[10:].startswith(columns))
+
+
 def csv_head() -> bytes:
     r"""Return the first line of a table in text.
 

@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 from ome_writers.cuts import FileSpec
 from ome_writers.documents import Outcome, Stamp, documents
 from ome_writers.errors import Loc, PlanError, Problem
-from ome_writers.files import save_plan
+from ome_writers.files import load_plan, save_plan
 from ome_writers.lock import Lock
 from ome_writers.order import Rows
 from ome_writers.place_file import (
@@ -30,24 +30,28 @@ from ome_writers.place_file import (
     csv_head,
     csv_rows,
     described,
+    is_table,
+    prepared_from_json,
     prepared_to_json,
     table_head,
 )
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
+from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
 from ome_writers.space import require_space
 from ome_writers.target import require_free, room_at
 from ome_writers.writer import unmet
 from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.direct_tiff import DirectTiff
 from ome_writers.writers.direct_zarr import DirectZarr
-from ome_writers.writers.files import replace_file
+from ome_writers.writers.files import put_in_place
 
 Shapes = tuple[tuple[int, ...], ...]
 
 _STRETCH: Final = 1 << 16
 """Rows of the table that are made at once."""
 _TABLES: Final = (".npy", ".csv")
+_HEAD: Final = 4096
 
 
 @frozen
@@ -89,7 +93,8 @@ def prepare(plan: Plan, *, frames: int | None = None, table: str | os.PathLike[s
     PlanError
         If the pixels have no places, or there is no room for them. Nothing has been created.
     FileExistsError
-        If something stands at the output path and may not be replaced.
+        If something stands at the output path and may not be replaced, or has the name of a file beside it and was not
+        made by `prepare`.
 
     Examples
     --------
@@ -122,7 +127,7 @@ def prepare(plan: Plan, *, frames: int | None = None, table: str | os.PathLike[s
     with (
         contextlib.closing(Lock(root)),
         room_at(str(root), overwrite=settings.overwrite) as room,
-        _removed_on_error(paths),
+        _new_files(beside(root), paths) as fresh,
     ):
         files = _last_file(placement, stop) + 1
         shapes = _make(plan, room.at, stamp, stop, files)
@@ -137,10 +142,9 @@ def prepare(plan: Plan, *, frames: int | None = None, table: str | os.PathLike[s
             arrays=described(placement, shapes),
             files=tuple(_standing(root, placement, number) for number in range(files)),
         )
-        beside(root).table.unlink(missing_ok=True)
-        _write_table(paths.table, placement, stop)
-        save_plan(plan, paths.plan)
-        replace_file(paths.places, prepared_to_json(said))
+        _write_table(fresh.table, placement, stop)
+        save_plan(plan, fresh.plan)
+        fresh.places.write_bytes(prepared_to_json(said))
     return paths
 
 
@@ -219,14 +223,51 @@ def _write_table(path: Path, placement: Placement, stop: int) -> None:
 
 
 @contextlib.contextmanager
-def _removed_on_error(paths: Beside) -> Iterator[None]:
+def _new_files(usual: Beside, paths: Beside) -> Iterator[Beside]:
+    """Have the files beside a dataset made, under other names; then they replace older ones of their kind.
+
+    Raises
+    ------
+    FileExistsError
+        If what has the name of one is not of its kind.
+    """
+    for path, is_ours in (
+        (paths.places, _is_list),
+        (usual.table, _is_table),
+        (paths.table, _is_table),
+        (paths.plan, _is_plan),
+    ):
+        if os.path.lexists(path) and not is_ours(path):
+            message = f"{path} is in the way, and was not made by prepare; move it away, or give another path"
+            raise FileExistsError(message)
+    pairs = {path: path.with_name(f".{os.getpid()}.{path.name}") for path in (paths.table, paths.plan, paths.places)}
     try:
-        yield
-    except BaseException:
-        for path in (paths.places, paths.table, paths.plan):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-        raise
+        yield Beside(places=pairs[paths.places], table=pairs[paths.table], plan=pairs[paths.plan])
+        for path, fresh in pairs.items():
+            put_in_place(fresh, path)
+    finally:
+        for fresh in pairs.values():
+            fresh.unlink(missing_ok=True)
+    if usual.table != paths.table:
+        usual.table.unlink(missing_ok=True)  # it is that of an older dataset
+
+
+def _is_list(path: Path) -> bool:
+    with contextlib.suppress(OSError, PlanError):
+        return bool(prepared_from_json(read_regular(path, MOST_DOCUMENT, links=False)))
+    return False
+
+
+def _is_table(path: Path) -> bool:
+    with contextlib.suppress(OSError), open_regular(path, links=False) as file:
+        return is_table(file.read(_HEAD))
+    return False
+
+
+def _is_plan(path: Path) -> bool:
+    with contextlib.suppress(OSError, PlanError):
+        return not path.is_symlink() and bool(load_plan(path).layout.arrays)
+    return False
 
 
 def _refuse(loc: Loc, kind: str, message: str) -> NoReturn:
