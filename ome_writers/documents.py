@@ -78,8 +78,10 @@ class Document:
     it."""
     kind: Literal["group", "xml", "comment", "json"]
     body: Any
-    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML; what is long and goes
-    to an OME-TIFF whose pages have their places is a `Text`."""
+    """`group`: the attributes, plain JSON values; so `json`. `xml` and `comment`: OME-XML.
+
+    Where each frame has its place (`Outcome.placed`), what is long is made while it is gone through: the OME-XML of an
+    OME-TIFF is a `Text` then, and the list `frame_metadata` of a group a `PlacedRecords`."""
     blank_pages: tuple[int, ...] = ()
     """`comment`: numbers of arrays. For each the file has to have a page of its fill value behind those of its frames,
     which stands for planes that did not come."""

@@ -261,17 +261,6 @@ def frame_counts(plan: Plan, cursor: int | None) -> NDArray[np.int64]:
     return total
 
 
-def rows_at(plan: Plan, places: NDArray[np.int64]) -> Rows:
-    """Return the rows at the given ascending places."""
-    stretch = 65_536
-    found = []
-    while len(places):
-        first = int(places[0])
-        here, places = np.split(places, [np.searchsorted(places, first + stretch)])
-        found.append(plan.rows(first, int(here[-1]) + 1)[here - first])
-    return np.concatenate(found) if found else plan.rows(0, 0)
-
-
 def listed(every: Pairs) -> str:
     """Return ranges as text.
 

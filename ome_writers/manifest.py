@@ -30,7 +30,7 @@ from ome_writers._version import __version__
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome
 from ome_writers.gaps import frames_in
-from ome_writers.images import rows_at, shapes_of
+from ome_writers.images import shapes_of
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record, with_place
 
@@ -105,7 +105,7 @@ def scratch_documents(plan: Plan, outcome: Outcome) -> tuple[Document, ...]:
 
 def _frame_metadata(plan: Plan, outcome: Outcome) -> list[JSON]:
     places = np.array(sorted(outcome.records), np.int64)
-    rows = rows_at(plan, places)
+    rows = plan.rows_at(places)
     where = zip(rows["frame"].tolist(), rows["array"].tolist(), rows["index"].tolist(), strict=True)
     return [
         with_place(outcome.records[place], {"frame": frame, "array": array, "storage_index": index})

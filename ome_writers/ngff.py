@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from typing import Final, cast
 
 import numpy as np
 
@@ -44,14 +45,16 @@ from ome_writers.images import (
     channel_dimension,
     images_of,
     planes_held,
-    rows_at,
     shapes_of,
     tally,
 )
 from ome_writers.omexml import metadata_xml
 from ome_writers.plan import Plan
-from ome_writers.records import JSON, Record, with_place
+from ome_writers.records import JSON, PlacedRecords, Record
 from ome_writers.settings import Plate
+
+_MANY: Final = 10_000
+"""Frames with metadata of an image, which are not held at once where that is not needed."""
 
 
 def zarr_documents(plan: Plan, stamp: Stamp, outcome: Outcome) -> tuple[Document, ...]:
@@ -123,20 +126,21 @@ def _omero(image: Image, shape: tuple[int, ...]) -> ngff.Omero:
     )
 
 
-def _records(plan: Plan, outcome: Outcome) -> dict[int, list[JSON]]:
+def _records(plan: Plan, outcome: Outcome) -> dict[int, PlacedRecords]:
     """Return what came with the frames, by array."""
     places = np.array(sorted(outcome.records), np.int64)
-    rows = rows_at(plan, places)
-    found: dict[int, list[JSON]] = {}
-    for place, array, index in zip(places.tolist(), rows["array"].tolist(), rows["index"].tolist(), strict=True):
-        found.setdefault(array, []).append(with_place(outcome.records[place], {"storage_index": index}))
-    return found
+    rows = plan.rows_at(places)
+    order = np.argsort(rows["array"], kind="stable")
+    places, rows = places[order], rows[order]
+    cuts = np.flatnonzero(np.diff(rows["array"])) + 1
+    parts = zip(np.split(places, cuts), np.split(rows, cuts), strict=True) if len(places) else ()
+    return {int(here["array"][0]): PlacedRecords(outcome.records, mine, here["index"]) for mine, here in parts}
 
 
 # ── what NGFF has no words for ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, records: list[JSON] | None) -> Record:
+def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, records: PlacedRecords | None) -> Record:
     facts: Record = {"version": __version__, "verdict": outcome.verdict, "frames": int(counts.came[image.array])}
     if counts.planned is not None:
         facts["planned"] = int(counts.planned[image.array])
@@ -146,7 +150,8 @@ def _image_facts(plan: Plan, outcome: Outcome, image: Image, counts: Tally, reco
     if image.fan:
         facts["loops"] = dict(image.fan)
     if records:
-        facts["frame_metadata"] = records
+        many = outcome.placed and len(records) > _MANY
+        facts["frame_metadata"] = cast("list[JSON]", records) if many else list[JSON](records)
     return facts
 
 

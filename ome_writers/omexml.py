@@ -32,7 +32,6 @@ from ome_writers.images import (
     images_of,
     listed,
     planes_held,
-    rows_at,
     shapes_of,
     title_of,
 )
@@ -272,9 +271,7 @@ def _told(plan: Plan, outcome: Outcome) -> Record:
     for place, record in outcome.records.items():
         for key in record.keys() & PLANE_KEYS:
             found[key].append(place)
-    columns = {
-        key: rows_at(plan, np.array(sorted(places), np.int64))["frame"] for key, places in found.items() if places
-    }
+    columns = {key: plan.rows_at(sorted(places))["frame"] for key, places in found.items() if places}
     return {key: ranges_of(np.sort(frames)).tolist() for key, frames in columns.items()}
 
 

@@ -24,12 +24,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, overload
 
 import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
 
 from ome_writers.check import text_fault
 from ome_writers.errors import FrameError
@@ -127,7 +129,7 @@ def _container(value: object, path: Path, holders: tuple[object, ...]) -> JSON:
         return _object(value, path, holders)
     if isinstance(value, np.ndarray):
         return _array(value, path, holders)
-    if isinstance(value, (list, tuple, range)):
+    if isinstance(value, (list, tuple, range, PlacedRecords)):
         return _list(value, path, (*holders, value))
     return _refuse(path, f"cannot store a value of type {type(value).__name__}; got {value!r:.80}")
 
@@ -184,6 +186,36 @@ def _real(value: float) -> JSON:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+@frozen(eq=False)
+class PlacedRecords(Sequence[Record]):
+    """Metadata of frames, each with the index of its frame in its array; made when asked for, as there may be millions.
+
+    Examples
+    --------
+    >>> told = PlacedRecords({3: {"delta_t": 0.5}}, np.array([3]), np.array([[1, 0]]))
+    >>> len(told), list(told)
+    (1, [{'storage_index': [1, 0], 'delta_t': 0.5}])
+    """
+
+    records: Mapping[int, Record]
+    places: NDArray[np.int64]
+    """Which of the records, in the order in which they are told."""
+    indices: NDArray[np.integer[Any]]
+    """Shape (n, axes)."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, number: int) -> Record: ...
+    @overload
+    def __getitem__(self, number: slice) -> PlacedRecords: ...
+    def __getitem__(self, number: int | slice) -> Record | PlacedRecords:
+        if isinstance(number, slice):
+            return PlacedRecords(self.records, self.places[number], self.indices[number])
+        return with_place(self.records[int(self.places[number])], {"storage_index": self.indices[number].tolist()})
 
 
 _PLAIN: Final = frozenset({bool, type(None)})

@@ -8,19 +8,20 @@ open them as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from ome_writers.layout import ArraySpec
-from ome_writers.records import JSON
+from ome_writers.records import JSON, PlacedRecords
 
 _LEVELS: Final = {"blosc-zstd": 1, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 """Levels that are meant by none: about where a higher one costs much time and saves little on camera images."""
 
 _CHECKSUM: Final[JSON] = {"name": "crc32c"}
 
+_PIECE: Final = 1 << 20
 _WIDE: Final = 100
 """From so many items on, a list of objects is written with an item a line."""
 
@@ -145,24 +146,40 @@ def encode_json(value: JSON) -> bytes:
       }
     }
     """
-    return _indented(value, "\n").encode()
+    return b"".join(json_pieces(value))
 
 
-def _indented(value: JSON, newline: str) -> str:
+def json_pieces(value: JSON) -> Iterator[bytes]:
+    """Yield what `encode_json` returns, in pieces of about a megabyte."""
+    parts: list[str] = []
+    size = 0
+    for part in _indented(value, "\n"):
+        parts.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            yield "".join(parts).encode()
+            parts, size = [], 0
+    yield "".join(parts).encode()
+
+
+def _indented(value: JSON | PlacedRecords, newline: str) -> Iterator[str]:
     inner = newline + "  "
     if isinstance(value, dict) and value:
-        items = (f"{_line(key)}: {_indented(item, inner)}" for key, item in value.items())
-        return "{" + inner + f",{inner}".join(items) + newline + "}"
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        short = len(value) < _WIDE
-        return (
-            "["
-            + inner
-            + f",{inner}".join(_indented(item, inner) if short else _line(item) for item in value)
-            + newline
-            + "]"
-        )
-    return _line(value)
+        before = "{"
+        for key, item in value.items():
+            yield f"{before}{inner}{_line(key)}: "
+            yield from _indented(item, inner)
+            before = ","
+        yield newline + "}"
+    elif isinstance(value, PlacedRecords) or (isinstance(value, list) and any(isinstance(one, dict) for one in value)):
+        before, short = "[", len(value) < _WIDE
+        for item in value:
+            yield before + inner
+            yield from _indented(item, inner) if short else (_line(item),)
+            before = ","
+        yield newline + "]"
+    else:
+        yield _line(value)
 
 
 _line = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import ome_writers as ow
+from ome_writers import ngff, zarrjson
 from ome_writers.manifest import noted, read_notes
 from ome_writers.readers import frame_metadata as all_frame_metadata
 from ome_writers.readers.scratch import frame_metadata
@@ -112,3 +114,32 @@ def test_no_plane_is_said_to_be_taken_when_nobody_knows(tmp_path: Path, t: Any, 
     with tifffile.TiffFile(root) as file:
         planes = list(ET.fromstring(file.ome_metadata).iterfind(".//{*}Plane"))  # noqa: S314 - our own
     assert [None if (time := plane.get("DeltaT")) is None else float(time) for plane in planes] == times
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_what_is_told_of_many_frames_is_the_same_and_takes_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str | None
+) -> None:
+    dims = ow.dims_from_standard_axes({"p": 2, "t": 4000, "y": 2, "x": 2}, shard_shapes={"t": 4000})
+    found = {}
+    for name, many in (("at once", 10**9), ("one by one", 10)):
+        monkeypatch.setattr(ngff, "_MANY", many)
+        monkeypatch.setattr(zarrjson, "_PIECE", 1 << 14)
+        root = tmp_path / f"{name}.ome.zarr"
+        settings = ow.AcquisitionSettings(
+            root_path=str(root), dtype="uint8", dimensions=dims, compression=compression, sync="never"
+        )
+        stream = ow.create_stream(settings, "direct")
+        for number in range(8000):
+            stream.append(np.ones((2, 2), "uint8"), frame_metadata={"laser": "on", "power": number / 8})
+        tracemalloc.start()
+        stream.close()
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        written = (root / "1" / "zarr.json").read_bytes()
+        found[name] = (written, taken, stream.get_metadata()["1"]["ome_writers"]["frame_metadata"])
+    assert found["at once"][0] == found["one by one"][0]
+    told = json.loads(found["one by one"][0])["attributes"]["ome_writers"]["frame_metadata"]
+    assert [(one["power"], one["storage_index"]) for one in told] == [((4000 + t) / 8, [t]) for t in range(4000)]
+    assert found["one by one"][2] == told
+    assert found["one by one"][1] < found["at once"][1] / 2

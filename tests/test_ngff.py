@@ -27,7 +27,7 @@ from ome_writers import (
     dims_from_standard_axes,
 )
 from ome_writers.documents import Outcome, Stamp, documents
-from ome_writers.images import frame_counts, rows_at, shapes_of
+from ome_writers.images import frame_counts, shapes_of
 from ome_writers.layout import Codec
 from ome_writers.zarrjson import array_json, encode_json, group_json
 
@@ -431,7 +431,7 @@ def test_frames_are_counted_as_the_loops_have_them(order):
 def test_rows_far_apart_are_found():
     plan = planned({"t": 200_000, "c": 2})
     places = [0, 1, 65_535, 65_536, 65_537, 399_999]
-    rows = rows_at(plan, np.array(places))
+    rows = plan.rows_at(places)
     assert rows["frame"].tolist() == places
     assert rows["index"].tolist() == [list(divmod(place, 2)) for place in places]
-    assert len(rows_at(plan, np.array([], np.int64))) == 0
+    assert len(plan.rows_at([])) == 0

@@ -15,7 +15,7 @@ from attrs import evolve
 from ome_writers.layout import ArraySpec
 from ome_writers.writer import Documents
 from ome_writers.writers.files import replace_file, stands
-from ome_writers.writers.zarrtree import Shape, array_file, array_key, document_file, folders_beyond
+from ome_writers.writers.zarrtree import Shape, array_file, array_key, document_file, document_pieces, folders_beyond
 from ome_writers.zarrjson import array_json
 
 _STORAGE: Final = ("data_type", "chunk_grid", "chunk_key_encoding", "codecs")
@@ -103,17 +103,22 @@ class ZarrFolder:
     def restate(self, array: int, spec: ArraySpec) -> None:
         """Say that the chunks of an array are stored in another way."""
         self.specs[array] = spec
-        self._put([array_file(spec, self.shapes[array])])
+        self._put(*array_file(spec, self.shapes[array]))
 
     def put(self, documents: Documents) -> None:
         """Write documents, each in the place of what stood there."""
-        self._put(map(document_file, documents))
+        for key, pieces in map(document_pieces, documents):
+            first = next(pieces)
+            if (second := next(pieces, None)) is None:
+                self._put(key, first)
+            else:
+                self._said.pop(key, None)
+                put_whole(self.path / key, chain((first, second), pieces))
 
-    def _put(self, files: Iterable[tuple[str, bytes]]) -> None:
-        for key, data in files:
-            if self._said.get(key) != hash(data):
-                put_whole(self.path / key, data)
-                self._said[key] = hash(data)
+    def _put(self, key: str, data: bytes) -> None:
+        if self._said.get(key) != hash(data):
+            put_whole(self.path / key, data)
+            self._said[key] = hash(data)
 
     def lost_by(self, array: int, shape: Shape) -> list[Path]:
         """Return the folders that hold nothing but what a new, smaller shape of an array leaves out."""
@@ -131,13 +136,13 @@ class ZarrFolder:
         for folder in self.lost_by(array, shape):
             shutil.rmtree(folder)
         self.shapes[array] = shape
-        self._put([array_file(self.specs[array], shape)])
+        self._put(*array_file(self.specs[array], shape))
 
 
-def put_whole(path: Path, data: bytes) -> None:
+def put_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file in the place of what stood there, and make its folder if there is none."""
     try:
         replace_file(path, data)
-    except FileNotFoundError:
+    except FileNotFoundError:  # said before any of the data is asked for
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)

@@ -6,7 +6,7 @@ here reads or writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Document
 from ome_writers.layout import ArraySpec
-from ome_writers.zarrjson import array_json, encode_json, group_json
+from ome_writers.zarrjson import array_json, encode_json, group_json, json_pieces
 
 Shape = tuple[int, ...]
 
@@ -31,10 +31,16 @@ def array_file(spec: ArraySpec, shape: Shape) -> tuple[str, bytes]:
 
 def document_file(document: Document) -> tuple[str, bytes]:
     """Return key and content of the file that a document becomes."""
+    key, pieces = document_pieces(document)
+    return key, b"".join(pieces)
+
+
+def document_pieces(document: Document) -> tuple[str, Iterator[bytes]]:
+    """Return key and content of the file that a document becomes; most have but one piece."""
     if document.kind == "group":
         key = f"{document.path}/zarr.json" if document.path else "zarr.json"
-        return key, encode_json(group_json(document.body))
-    return document.path, document.body.encode()
+        return key, json_pieces(group_json(document.body))
+    return document.path, iter([document.body.encode()])
 
 
 def grid(spec: ArraySpec) -> Shape:
