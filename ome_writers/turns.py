@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,24 @@ def nesting(plan: Plan) -> tuple[int, ...]:
     names = plan.layout.arrays[0].dimension_names[:-2]
     loops = [names.index(dim.name) for dim in plan.settings.dimensions if dim.name in names]
     return tuple(sorted(loops, key=bool))
+
+
+def layer_bytes(plan: Plan) -> int:
+    """Return the bytes of the frames that share a chunk along the first axis, or a shard if they are compressed.
+
+    Examples
+    --------
+    >>> from ome_writers import AcquisitionSettings, compile, dims_from_standard_axes
+    >>> dims = dims_from_standard_axes({"t": 4, "z": 5, "y": 8, "x": 8}, chunk_shapes={"t": 2})
+    >>> layer_bytes(compile(AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims)))
+    640
+    """
+    found = 0
+    for spec in plan.layout.arrays:
+        along = (spec.codec and spec.shard_shape) or spec.chunk_shape
+        first = min(along[0], spec.shape[0] or along[0])
+        found += first * prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+    return found
 
 
 def comes_in_turn(plan: Plan) -> bool:

@@ -20,7 +20,7 @@ from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import Unit
 from ome_writers.plan import Plan
-from ome_writers.turns import comes_in_turn
+from ome_writers.turns import comes_in_turn, layer_bytes
 
 THREADS: Final = "ome-writers"
 """How the names of threads begin that `close` waits for."""
@@ -260,6 +260,8 @@ def peak_bytes_for(plan: Plan, capabilities: Capabilities) -> int:
     """
     unit = unit_for(plan, capabilities)
     held = 0 if capabilities.positioned and unit == "frame" else capabilities.in_flight_bytes
+    # Who only appends puts blocks together by itself: it holds one layer of them, and stores another.
+    held += 2 * layer_bytes(plan) if capabilities.append_only else 0
     return peak_bytes(plan, unit) + held + plan.settings.buffer_bytes
 
 

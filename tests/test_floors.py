@@ -65,7 +65,7 @@ FLOORS = (
     ],
     [
         *[f"writers.{name}" for name in ("__init__", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
-        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire")],
+        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire", "backlog")],
         *[f"writers.{name}" for name in ("framestore", "scratch")],
         *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
         *[f"writers.{name}" for name in ("ahead",)],

@@ -8,8 +8,10 @@
    are replaced by ours after that.
 4. Nothing can be had back from it. What it has put on the disk by now is read there, shard by shard; of those that it
    still writes, nothing is seen.
-5. Frames wait in the engine, and no call makes it store them but the one that ends it. When a disk fails, that call
-   tries every chunk again and again, or never returns. So a thread makes it, and there is an end to waiting for it.
+5. Frames wait in the engine, as many as come, and no call makes it store them but the one that ends it. So whoever
+   hands it frames waits while it holds too many, by what is on the disk (`backlog.py`). When a disk fails, the call
+   that ends it tries every chunk again and again, or never returns. So a thread makes it, and there is an end to
+   waiting for it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ import json
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ from ome_writers.plan import Plan
 from ome_writers.records import JSON
 from ome_writers.turns import nesting
 from ome_writers.writer import Block, Capabilities, Documents, Selection
+from ome_writers.writers.backlog import Backlog, in_time
 from ome_writers.writers.files import replace_file, stands, sync_tree
 from ome_writers.writers.shardfiles import lost_frames, read_whole, remove_torn
 from ome_writers.writers.zarrtree import Shape, array_key, document_file, folders_beyond
@@ -63,10 +65,12 @@ class AcquireZarrWriter:
     """Writes OME-Zarr 0.5 with acquire-zarr, to a folder.
 
     Beside the frames that wait (256 MiB at most) the engine holds one layer of chunks: for each array all the frames
-    that share a chunk, or a shard, along its first axis.
+    that share a chunk, or a shard if they are compressed, along its first axis; and the one before it, which it stores.
 
     Parameters
     ----------
+    in_flight_bytes
+        The most bytes of frames that are on their way to the disk, beside those layers; the engine copies each.
     threads
         How many threads of the engine compress and store chunks; by default one for each core, but no more than 8.
     patience
@@ -89,8 +93,12 @@ class AcquireZarrWriter:
         may_hang=True,
     )
 
-    def __init__(self, *, threads: int | None = None, patience: float = 60) -> None:
+    def __init__(self, *, threads: int | None = None, patience: float = 60, in_flight_bytes: int = 128 * 2**20) -> None:
         self._threads = threads or min(os.cpu_count() or 1, 8)
+        self._limit = in_flight_bytes
+        self._backlogs: list[Backlog] = []
+        self._looks: list[int] = []
+        """How many frames of each array may have been taken before it is looked how many of them are held."""
         self._patience = patience
         self._folder = Path()
         self._stream: aqz.ZarrStream | None = None
@@ -127,6 +135,12 @@ class AcquireZarrWriter:
         self._specs = tuple(map(_in_shards, plan.layout.arrays))
         axes = nesting(plan)
         self._steps, self._taken = [_steps(spec, axes) for spec in self._specs], [0] * len(self._specs)
+        limit = self._limit // len(self._specs)
+        self._backlogs = [
+            Backlog(self._folder, spec, step[0] if step else 1, limit)
+            for spec, step in zip(self._specs, self._steps, strict=True)
+        ]
+        self._looks = [0] * len(self._specs)
         if attach:
             # After a crash, those that stand there are the engine's own.
             stored = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
@@ -196,12 +210,23 @@ class AcquireZarrWriter:
             self._last = max(self._last, *block.frames)
 
     def _append(self, block: Block, frame: NDArray[Any]) -> None:
+        if self._taken[block.array] >= self._looks[block.array]:
+            self._make_room(block)
         try:
             self._stream.append(frame, self._specs[block.array].path)  # type: ignore[union-attr] # `write` has looked
         except RuntimeError as error:
             self._failed = True
             raise WriteError(f"frame {block.frames[0]}, or one before it: {error}", block.frames[0]) from error
         self._taken[block.array] += 1
+
+    def _make_room(self, block: Block) -> None:
+        """Wait while the engine holds too many frames of an array."""
+        backlog, taken = self._backlogs[block.array], self._taken[block.array]
+        try:
+            self._looks[block.array] = taken + backlog.room(taken, self._patience)
+        except TimeoutError as error:
+            self._failed = True
+            raise WriteError(f"frame {block.frames[0]}, or one before it: {error}", block.frames[0]) from error
 
     @property
     def lost(self) -> list[int]:
@@ -266,7 +291,7 @@ class AcquireZarrWriter:
                 with contextlib.suppress(OSError):
                     self._publish()
 
-        if not _in_time(end, self._folder, self._patience, in_all=self._failed):
+        if not in_time(end, self._folder, self._patience, in_all=self._failed):
             left_alone.set()
             faults.append(TimeoutError(f"acquire-zarr does not end, after {self._patience:g} s of waiting"))
         self._failed = self._failed or bool(faults)
@@ -310,38 +335,6 @@ class AcquireZarrWriter:
             with contextlib.suppress(Exception):
                 self._end()
                 self._publish()
-
-
-def _in_time(end: Callable[[], None], folder: Path, patience: float, *, in_all: bool) -> bool:
-    """Return whether `end` has ended, and not gone on for longer than `patience` without storing below `folder`."""
-    thread = threading.Thread(target=end, name="acquire-zarr", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        end()  # Python 3.12 and newer start no threads while the process ends.
-        return True
-    progress, since, pause = (0, 0), time.monotonic(), min(1.0, patience / 4)
-    while True:
-        thread.join(pause)
-        if not thread.is_alive():
-            return True
-        looked = time.monotonic()
-        found = progress if in_all else _stored(folder)
-        pause = max(pause, 10 * (time.monotonic() - looked))
-        if found != progress:
-            progress, since = found, looked
-        elif looked - since > patience:
-            return False
-
-
-def _stored(folder: Path) -> tuple[int, int]:
-    """Return the number of files below a folder, and their bytes."""
-    sizes = []
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                sizes.append(Path(path, name).stat().st_size)
-    return len(sizes), sum(sizes)
 
 
 def _in_shards(spec: ArraySpec) -> ArraySpec:
