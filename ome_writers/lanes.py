@@ -134,7 +134,7 @@ class Lane(Run):
 
     def _write_in_turn(self, blocks: Sequence[Block]) -> None:
         with self.whole.inner:
-            self.whole._write(blocks)  # noqa: SLF001 - a lane is a part of it
+            self.whole.writer.write(blocks)
 
     def _require_going_on(self) -> None:
         self.whole._require_going_on()  # noqa: SLF001 - a lane is a part of it

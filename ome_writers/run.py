@@ -117,6 +117,8 @@ class Run(InTurn):
                     lane.writer.abort()
                 self.writer.abort()
                 if self.journal is not None:
+                    with contextlib.suppress(OSError):  # What was not noted counts as not come.
+                        self.settle()
                     self.journal.close()
                 self.let_go()
 

@@ -19,14 +19,14 @@ from ome_writers.lock import Lock
 from ome_writers.plan import Plan
 from ome_writers.runstate import RunState
 from ome_writers.syncing import Syncer, Syncing
-from ome_writers.writer import Block, Writer, ack_for
+from ome_writers.writer import Writer, ack_for
 
 _OFTEN: Final = 0.01
 """Seconds after which a writer is asked again what it has stored, if that is much to ask."""
 _FEW: Final = 64
 """Blocks of which it may be asked at any time."""
 _MANY: Final = 256
-"""Blocks of which it is asked by whoever hands over the next one, even where a thread does so now and then."""
+"""Blocks from which on it is asked by whoever hands over the next one, even where a thread does so now and then."""
 
 
 class SafeRun(RunState):
@@ -42,10 +42,9 @@ class SafeRun(RunState):
         """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
         self._asked = 0.0
         """When it was asked for the last time what it has stored."""
-        self._buffered = getattr(writer, "fill", None) is not None
-        """Whether to hand over a frame is to cost one copy, and nothing else."""
-        if not self._at_once:
-            self._write = self._write_next
+        self._buffered = hasattr(writer, "fill")
+        """Whether to hand over a frame is to cost one copy, and nothing else: the thread that stores it wants the
+        processor then, and whoever goes to the disk, or gives way in another way, may wait for a slice of its time."""
         self._keeper: Keeper | None = None
         self._mark = journal.mark if journal is not None and self._at_once else None
         """What notes at once that a single frame came."""
@@ -149,17 +148,6 @@ class SafeRun(RunState):
         self._handed = held
         self._asked = monotonic()
 
-    def _write_next(self, blocks: Sequence[Block]) -> None:
-        """Hand over blocks, once it has been noted which of those before are stored.
-
-        In this order: threads of the writer wake up when there is something to do, and who comes after them to the
-        interpreter, or to the disk, may wait for a whole slice of the processor's time.
-        """
-        handed = len(self._handed)
-        if handed >= (_MANY if self._buffered else 1) and (handed < _FEW or monotonic() - self._asked > _OFTEN):
-            self.settle()
-        self.writer.write(blocks)
-
     def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Note that the writer has frames, all that there is of each."""
         if self._at_once or (self._ack == "close" and self._pending is None):
@@ -167,6 +155,9 @@ class SafeRun(RunState):
             return
         self._handed.append((tuple(numbers), tuple(places)))
         self._watch()
+        handed = len(self._handed)
+        if handed >= (_MANY if self._buffered else 1) and (handed < _FEW or monotonic() - self._asked > _OFTEN):
+            self.settle()
 
     def _have(self, places: Sequence[int]) -> None:
         """Note that frames are in the dataset; or in an engine, which does not say when they are there."""

@@ -207,7 +207,7 @@ def test_what_fails_for_one_camera_ends_it_for_all(tmp_path: Path, monkeypatch: 
     def fails(_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stream._run, "_write", fails)  # noqa: SLF001 - no disk is as full as this
+    monkeypatch.setattr(stream._run.writer, "write", fails)  # noqa: SLF001 - no disk is as full as this
     with pytest.raises(ow.WriteError, match=r"camera 'right', t=0 z=0\): OSError"):
         right.append(pixels("right", 0))
     with pytest.raises(ow.WriteError, match="no more frames are taken after this"):
