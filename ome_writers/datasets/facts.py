@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
 from ome_writers.gaps import Pairs, inside, joined
+from ome_writers.images import ranges_in
 from ome_writers.journal_file import MOST_GAPS, MOST_PLACES
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
@@ -150,20 +151,8 @@ def run_noted(root: ET.Element) -> dict[str, Any]:
         try:
             noted |= {name: int(noted[name]) for name in ("frames", "planned") if name in noted}
             noted |= {name: json.loads(noted[name]) for name in _JSON if name in noted}
-            noted["missing"] = stretches(noted.get("missing", ""))
+            noted["missing"] = ranges_in(noted.get("missing", ""))
         except ValueError:
             return {"verdict": noted.get("verdict", "")}
         return noted
     return {}
-
-
-def stretches(text: str) -> list[tuple[int, int]]:
-    """Return the ranges of numbers that OME-XML's notes list.
-
-    Examples
-    --------
-    >>> stretches("3-5 9")
-    [(3, 5), (9, 9)]
-    """
-    ends: Sequence[tuple[str, str]] = [part.partition("-")[::2] for part in text.split()]
-    return [(int(first), int(last or first)) for first, last in ends]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
+from ome_writers.images import ranges_in
 from ome_writers.layout import MOST_IMAGES
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.omexml_pages import first_pages, planned_planes
@@ -287,12 +288,8 @@ def noted(path: Path) -> dict[str, Any]:
         if name in {"version", "verdict", "error"}:
             found[name] = value
         else:
-            found[name] = _ranges(value) if name == "missing" else json.loads(value)
+            found[name] = ranges_in(value) if name == "missing" else json.loads(value)
     return found
-
-
-def _ranges(text: str) -> list[list[int]]:
-    return [[int(first), int(last or first)] for first, _, last in (part.partition("-") for part in text.split())]
 
 
 # ── metadata of frames
