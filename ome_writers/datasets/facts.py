@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ome_writers.errors import SettingsError
 from ome_writers.gaps import Pairs, inside, joined
 from ome_writers.images import ranges_in
-from ome_writers.journal_file import MOST_GAPS, MOST_PLACES
+from ome_writers.journal_file import MOST_PLACES, MOST_UNKNOWN
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.serial import settings_from
@@ -77,7 +77,7 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
     """
     try:
         said = [(int(first), int(last) + 1) for first, last in noted.get("missing") or ()]
-        if any(first < 0 or first >= end for first, end in said) or sum(end - first for first, end in said) > MOST_GAPS:
+        if not all(0 <= first < end for first, end in said):
             return None
         facts = Facts(
             verdict=str(noted["verdict"]),
@@ -91,8 +91,8 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SettingsError):
         return None
-    # Whoever goes through more of them does not come to an end.
-    return facts if 0 <= facts.cursor <= MOST_PLACES else None
+    # Whoever goes through more of them does not come to an end, nor has the memory to write more missing ones out.
+    return facts if facts.absent <= MOST_UNKNOWN and 0 <= facts.cursor <= MOST_PLACES else None
 
 
 def _dimension(fact: Mapping[str, Any]) -> Dimension:
