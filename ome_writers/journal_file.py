@@ -111,7 +111,8 @@ def place_in(line: bytes) -> int | None:
 
 def said_in(line: bytes) -> Record:
     """Return what a line of `said` says, if that is known to be one."""
-    return _decode(line[9:].partition(b" ")[2].decode())  # type: ignore[no-any-return] # an object
+    found: Record = _decode(line[9:].partition(b" ")[2].decode())
+    return found
 
 
 def value_in(line: bytes) -> Record:

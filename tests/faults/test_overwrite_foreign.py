@@ -37,7 +37,8 @@ def acquire(root: Path, backend: str, positions: int = 0, frames: int | None = N
     with ow.create_stream(settings, backend) as stream:
         for _ in range(frames or stream.plan.frames or 0):
             stream.append(np.ones((8, 8), np.uint16))
-    return Path(stream.outcome.root)  # type: ignore[union-attr]
+    assert stream.outcome is not None
+    return Path(stream.outcome.root)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str]:
