@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from ome_writers.owned_chunks import OLD, grid_of, strange_chunks
 from ome_writers.owned_tiffs import is_ome_tiff, is_xml, why_no_set
-from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+from ome_writers.regular import MOST_DOCUMENT, head_of, read_regular
 
 _NEW: Final = 3
 _DOCUMENTS: Final = {
@@ -92,11 +92,7 @@ def _is_plain_file(path: Path) -> bool:
 
 def _begins(path: Path, mark: bytes) -> bool:
     """Return whether a file begins so, or is empty, as what was being written may be."""
-    try:
-        with open_regular(path, links=False) as file:
-            return file.read(len(mark)) in {mark, b""}
-    except OSError:
-        return False
+    return head_of(path, len(mark), links=False) in {mark, b""}
 
 
 # ── OME-Zarr ────────────────────────────────────────────────────────────────────────────────────────────────────────
