@@ -110,7 +110,7 @@ def place_in(line: bytes) -> int | None:
 
 
 def said_in(line: bytes) -> Record:
-    """Return what a line of `said` says, if that is known to be one."""
+    """Return what a line says that `said` made."""
     found: Record = _decode(line[9:].partition(b" ")[2].decode())
     return found
 

@@ -21,8 +21,8 @@ from ome_writers.errors import SettingsError
 from ome_writers.gaps import Pairs, inside, joined
 from ome_writers.images import ranges_in
 from ome_writers.journal_file import MOST_PLACES, MOST_UNKNOWN
-from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.readers.tifftext import notes_in
 from ome_writers.serial import settings_from
 from ome_writers.settings import AcquisitionSettings, Dimension
 
@@ -146,13 +146,12 @@ def came(facts: Facts, plan: Plan) -> list[NDArray[np.bool_]]:
 
 def run_noted(root: ET.Element) -> dict[str, Any]:
     """Return what is noted of the run, in the form that OME-Zarr has."""
-    for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']"):
-        noted: dict[str, Any] = {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}
-        try:
-            noted |= {name: int(noted[name]) for name in ("frames", "planned") if name in noted}
-            noted |= {name: json.loads(noted[name]) for name in _JSON if name in noted}
-            noted["missing"] = ranges_in(noted.get("missing", ""))
-        except ValueError:
-            return {"verdict": noted.get("verdict", "")}
-        return noted
-    return {}
+    told = notes_in(root)
+    if not told:
+        return {}
+    try:
+        counts = {name: int(told[name]) for name in ("frames", "planned") if name in told}
+        values = {name: json.loads(told[name]) for name in _JSON if name in told}
+        return told | counts | values | {"missing": ranges_in(told.get("missing", ""))}
+    except ValueError:
+        return {"verdict": told.get("verdict", "")}

@@ -97,12 +97,13 @@ def described(path: Path) -> tuple[Path, str]:
 
 def facts_in(root: ET.Element) -> dict[str, Any]:
     """Return what this library noted about the dimensions."""
-    for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
-        if annotation.get("Namespace") == RUN_NAMESPACE:
-            noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
-            return {
-                name: json.loads(noted[name])
-                for name in ("dimensions", "axes", "reached", "held", "weights")
-                if name in noted
-            }
-    return {}
+    told = notes_in(root)
+    return {
+        name: json.loads(told[name]) for name in ("dimensions", "axes", "reached", "held", "weights") if name in told
+    }
+
+
+def notes_in(root: ET.Element) -> dict[str, str]:
+    """Return what this library noted of the run, as text by its names."""
+    note = root.find(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']")
+    return {} if note is None else {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}
