@@ -16,7 +16,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeGuard, TypeVar
 
 from attrs import NOTHING, asdict, fields_dict
 
@@ -198,7 +198,7 @@ def whole(name: str, *, at_least: int, at_most: int = 2**31 - 1) -> Rule:
     return rule
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[Real]:
     """Return whether `value` is a real number (`True` and `False` are not)."""
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -80,7 +80,7 @@ def finish(
     outcome = Outcome(
         verdict="complete" if plan.frames in (None, told.frames) else "stopped",
         cursor=told.frames,
-        missing=[(first, last + 1) for first, last in told.missing] or (),
+        missing=[(first, last + 1) for first, last in told.missing],
         writer="direct",
         placed=True,
         root=str(root),

@@ -261,7 +261,7 @@ def frame_counts(plan: Plan, cursor: int | None) -> NDArray[np.int64]:
     return total
 
 
-def listed(every: Pairs) -> str:
+def listed(every: Pairs, between: str = " ") -> str:
     """Return ranges as text.
 
     Examples
@@ -270,10 +270,22 @@ def listed(every: Pairs) -> str:
     '3-5 9'
     """
     some = 8192
-    return " ".join(
-        " ".join([str(first) if first == last else f"{first}-{last}" for first, last in every[at : at + some].tolist()])
-        for at in range(0, len(every), some)
+    pieces = (every[at : at + some].tolist() for at in range(0, len(every), some))
+    return between.join(
+        between.join([str(first) if first == last else f"{first}-{last}" for first, last in piece]) for piece in pieces
     )
+
+
+def ranges_in(text: str) -> list[list[int]]:
+    """Return the ranges that a text lists, first and last.
+
+    Examples
+    --------
+    >>> ranges_in("3-5 9")
+    [[3, 5], [9, 9]]
+    """
+    ends = (part.partition("-") for part in text.split())
+    return [[int(first), int(last or first)] for first, _, last in ends]
 
 
 @frozen(eq=False)

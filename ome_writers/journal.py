@@ -22,8 +22,8 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.files import load_plan
 from ome_writers.journal_file import (
     CAME,
-    MOST_GAPS,
     MOST_PLACES,
+    MOST_UNKNOWN,
     WAITS,
     Begun,
     Told,
@@ -130,8 +130,8 @@ class Journal:
             self._refuse(message)
         if self.plan.frames is None:
             gaps = sum(placed.get(self._came, _PIECE, at).count(0) for at in range(0, size, _PIECE))
-            if gaps > MOST_GAPS:
-                self._refuse(f"may leave at most {MOST_GAPS} places open; leaves {gaps}")
+            if gaps > MOST_UNKNOWN:
+                self._refuse(f"may leave at most {MOST_UNKNOWN} places open; leaves {gaps}")
         return np.frombuffer(placed.get(self._came, size, 0), np.uint8)
 
     def _refuse(self, message: str) -> NoReturn:

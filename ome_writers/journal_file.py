@@ -37,8 +37,8 @@ PASSED: Final = 3
 GIVEN: Final = 4
 MOST_PLACES: Final = 2**31
 """Bytes that `came` may have, if the plan does not say it."""
-MOST_GAPS: Final = 2**26
-"""Places of which nobody knows, in what comes without end: a file that is all holes has no size of its own."""
+MOST_UNKNOWN: Final = 2**26
+"""Places of a plan without end of which nobody knows: a file that is all holes has no size of its own."""
 MOST_LINE: Final = 2**26
 """Bytes that a line of `metadata` may have."""
 _MARK: Final = "ome_writers_journal"
@@ -110,8 +110,9 @@ def place_in(line: bytes) -> int | None:
 
 
 def said_in(line: bytes) -> Record:
-    """Return what a line of `said` says, if that is known to be one."""
-    return _decode(line[9:].partition(b" ")[2].decode())  # type: ignore[no-any-return] # an object
+    """Return what a line says that `said` made."""
+    found: Record = _decode(line[9:].partition(b" ")[2].decode())
+    return found
 
 
 def value_in(line: bytes) -> Record:

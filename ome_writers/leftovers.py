@@ -10,10 +10,10 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ome_writers.regular import open_regular
+from ome_writers.regular import head_of
+from ome_writers.tiffpages import TIFF_FORMS
 
 _HEAD: Final = 4096
-_TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FRESH: Final = re.compile(r"(\.[0-9]+\.)?(.+?)(\.__lock)?")
 """Name of a file, maybe of one from which it is renamed."""
 _BEGUN: Final = (
@@ -27,7 +27,7 @@ _BEGUN: Final = (
 def why_not_begun(path: Path) -> str | None:
     """Return why what stands at a path is not the beginning of a dataset, `None` if it is."""
     if path.is_symlink() or not path.is_dir():
-        return None if _begins(path, (*_TIFF, b"<")) else f"{path.name!r} is none that a writer began"
+        return None if _begins(path, (*TIFF_FORMS, b"<")) else f"{path.name!r} is none that a writer began"
     for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
             one = Path(folder, name)
@@ -42,17 +42,13 @@ def _is_begun(file: Path) -> bool:
     for names, marks in _BEGUN:
         if names.fullmatch(name):
             return _begins(file, marks)
-    return _begins(file, _TIFF)
+    return _begins(file, tuple(TIFF_FORMS))
 
 
 def _begins(path: Path, marks: tuple[bytes, ...]) -> bool:
     """Return whether a file begins in one of several ways, or with zeros only, as what was being written may."""
-    try:
-        with open_regular(path, links=False) as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
-    return head.startswith(marks) or not head.strip(b"\0")
+    head = head_of(path, _HEAD, links=False)
+    return head is not None and (head.startswith(marks) or not head.strip(b"\0"))
 
 
 # ── journals ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -73,10 +69,8 @@ def why_not_journal(folder: Path) -> str | None:
     if folder.is_symlink() or not folder.is_dir():
         return "it is no folder"
     for entry in sorted(folder.iterdir()):
-        try:
-            with open_regular(entry, links=False) as file:
-                head = file.read(_HEAD)
-        except OSError:
+        head = head_of(entry, _HEAD, links=False)
+        if head is None:
             return f"{entry.name!r} is no file"
         if entry.name not in _OF_JOURNAL or not _OF_JOURNAL[entry.name](head):
             return f"{entry.name!r} is no part of one"

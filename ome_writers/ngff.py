@@ -53,6 +53,8 @@ from ome_writers.plan import Plan
 from ome_writers.records import JSON, PlacedRecords, Record
 from ome_writers.settings import Plate
 
+OPTICS: Final = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "exposure_time", "z_offset")
+"""What is said of channels beside their names and colours."""
 _MANY: Final = 10_000
 """Frames with metadata of an image, which are not held at once where that is not needed."""
 
@@ -215,11 +217,10 @@ def _coordinates(axes: Sequence[Axis]) -> Record:
 
 def _channels(plan: Plan) -> list[JSON]:
     dim = channel_dimension(plan.settings)
-    names = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "exposure_time", "z_offset")
     found: list[JSON] = []
     told = False
     for channel in (dim.coords if dim else None) or ():
-        values = {name: getattr(channel, name) for name in names}
+        values = {name: getattr(channel, name) for name in OPTICS}
         known = {name: value for name, value in values.items() if value is not None}
         told = told or bool(known)
         found.append({"name": channel.name, **known})  # type: ignore[union-attr]

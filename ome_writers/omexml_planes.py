@@ -89,10 +89,11 @@ class Surroundings:
 
     x: str = ""
     y: str = ""
-    time: Callable[..., str] = _nothing
-    depth: Callable[..., str] = _nothing
+    time: Callable[[int], str] = _nothing
+    """By index along T."""
+    depth: Callable[[int, int], str] = _nothing
     """By index along Z, and along C where channels are focused apart."""
-    exposure: Callable[..., str] = _nothing
+    exposure: Callable[[int], str] = _nothing
     """By index along C."""
     apart: bool = False
     """Whether channels are focused apart."""
@@ -100,7 +101,8 @@ class Surroundings:
     @property
     def is_silent(self) -> bool:
         """Whether there is nothing to say."""
-        return not (self.x or self.y) and self.time is self.depth is self.exposure is _nothing
+        told: tuple[object, ...] = (self.time, self.depth, self.exposure)
+        return not (self.x or self.y) and all(one is _nothing for one in told)
 
 
 def symbol(unit: str | None) -> str | None:
@@ -121,9 +123,9 @@ def surroundings(image: Image) -> Surroundings:
     stage = stage_of(image.position)
     units = stage_units(axes)
     loops = {axis.role: axis for axis in axes[:-2]}
-    time: Callable[..., str] = _nothing
-    depth: Callable[..., str] = _nothing
-    exposure: Callable[..., str] = _nothing
+    time: Callable[[int], str] = _nothing
+    depth: Callable[[int, int], str] = _nothing
+    exposure: Callable[[int], str] = _nothing
     exposures, offsets = _optics(image)
     apart = any(offsets)
     if (t := loops.get("T")) and t.is_placed:
@@ -188,10 +190,10 @@ def planes(
     """
     if not records and around.is_silent:
         return
-    x, y, told = around.x, around.y, (around.time, around.exposure)
+    x, y = around.x, around.y
     for some in pages.batches():
         columns = [some.loops[role] for role in "ZTC"]
-        times, exposures = ({k: of(k) for k in {*column}} for of, column in zip(told, columns[1:], strict=True))
+        times, exposures = {t: around.time(t) for t in {*columns[1]}}, {c: around.exposure(c) for c in {*columns[2]}}
         layers: list[Any] = columns[0]
         depths: dict[Any, str] = {}
         if around.apart:

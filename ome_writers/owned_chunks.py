@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
+OLD: Final = 2
+"""The version of zarr whose documents begin with a point."""
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _BEING_MADE: Final = re.compile(r"\.[0-9]+\.(?P<ours>.+)|(?P<locked>.+)\.__lock|(?P<stem>.+)\.[0-9a-f]{32}\.partial")
 """Names of files from which a chunk is renamed when it is whole: by this library, by tensorstore, and by zarr-python.
@@ -81,7 +83,7 @@ def grid_of(document: dict[str, Any], version: int) -> Grid:
     >>> grid_of({"shape": [5, 8], "chunks": [2, 8], "dimension_separator": "/"}, 2).holds("2/0", ended=True)
     True
     """
-    if version == 2:  # noqa: PLR2004 - the old format
+    if version == OLD:
         sizes, default = document.get("chunks"), "." if document else None
         return Grid("", _one_of(document.get("dimension_separator"), default), _counts(document.get("shape"), sizes))
     grid, encoding = _mapping(document.get("chunk_grid")), _mapping(document.get("chunk_key_encoding"))

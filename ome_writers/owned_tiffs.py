@@ -19,7 +19,8 @@ from typing import BinaryIO, Final
 from attrs import frozen
 
 from ome_writers.omexml import RUN_NAMESPACE
-from ome_writers.regular import open_regular
+from ome_writers.regular import head_of, open_regular
+from ome_writers.tiffpages import TIFF_FORMS
 
 _OF_SET: Final = re.compile(r"(.+)_p[0-9]{3,}\.ome\.tiff?", re.IGNORECASE)
 """Names of the files of a set, as ome-writers 0.3 gave them too."""
@@ -35,13 +36,6 @@ _MOST_TEXT: Final = 1 << 26
 """Bytes of an OME-XML that are looked through for names."""
 _HEAD: Final = 4096
 
-_TIFF_FORMS: Final = {
-    b"II*\0": ("<", False),
-    b"MM\0*": (">", False),
-    b"II+\0": ("<", True),
-    b"MM\0+": (">", True),
-}
-"""First bytes of a TIFF -> its byte order, and whether it is a BigTIFF."""
 _IMAGE_DESCRIPTION: Final = 270
 
 
@@ -124,24 +118,14 @@ def _other_texts(tiffs: Sequence[Path], companions: Sequence[Path]) -> set[str]:
 
 def is_xml(path: Path) -> bool:
     """Return whether a file is an OME-XML by itself."""
-    try:
-        with open_regular(path) as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
+    head = head_of(path, _HEAD) or b""
     return head.lstrip(b"\xef\xbb\xbf").lstrip().startswith(b"<") and b"<OME" in head
 
 
 def _was_begun(path: Path) -> bool:
     """Return whether a file is what a writer that was killed has left of one that was to be a part."""
-    if not _BEING_MADE.fullmatch(path.name):
-        return False
-    try:
-        with open_regular(path) as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    return not head.strip(b"\0") or head[:1] == b"<" or head in _TIFF_FORMS
+    head = head_of(path, 4) if _BEING_MADE.fullmatch(path.name) else None
+    return head is not None and (not head.strip(b"\0") or head[:1] == b"<" or head in TIFF_FORMS)
 
 
 def _read(path: Path, most: int) -> _Text:
@@ -178,7 +162,7 @@ def _description(file: BinaryIO, most: int) -> bytes:
     TIFF 6.0, section 2, and its 64-bit kin: a header, then directories of tag, type, count, and value or place.
     """
     head = file.read(16)
-    form = _TIFF_FORMS.get(head[:4])
+    form = TIFF_FORMS.get(head[:4])
     if form is None:
         return b""
     order, wide = form

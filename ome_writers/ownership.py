@@ -20,14 +20,14 @@ from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from ome_writers.owned_chunks import grid_of, strange_chunks
+from ome_writers.owned_chunks import OLD, grid_of, strange_chunks
 from ome_writers.owned_tiffs import is_ome_tiff, is_xml, why_no_set
-from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+from ome_writers.regular import MOST_DOCUMENT, head_of, read_regular
 
 _NEW: Final = 3
 _DOCUMENTS: Final = {
     _NEW: frozenset({"zarr.json"}),
-    2: frozenset({".zgroup", ".zattrs", ".zarray", ".zmetadata"}),
+    OLD: frozenset({".zgroup", ".zattrs", ".zarray", ".zmetadata"}),
 }
 """Names of the documents of a zarr, by its format."""
 _BEING_MADE: Final = re.compile(
@@ -52,7 +52,7 @@ def why_not_dataset(path: Path) -> str | None:
     if not entries or _is_scratch(path, entries):
         return None
     names = {entry.name for entry in entries}
-    if names & (_DOCUMENTS[_NEW] | _DOCUMENTS[2]):
+    if names & (_DOCUMENTS[_NEW] | _DOCUMENTS[OLD]):
         if not _has_ome_attributes(path):
             return "it is a zarr without OME metadata"
         strange = next(_Zarr(path).strange_in_group(path, PurePosixPath(), ()), None)
@@ -92,11 +92,7 @@ def _is_plain_file(path: Path) -> bool:
 
 def _begins(path: Path, mark: bytes) -> bool:
     """Return whether a file begins so, or is empty, as what was being written may be."""
-    try:
-        with open_regular(path, links=False) as file:
-            return file.read(len(mark)) in {mark, b""}
-    except OSError:
-        return False
+    return head_of(path, len(mark), links=False) in {mark, b""}
 
 
 # ── OME-Zarr ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +147,7 @@ class _Zarr:
     """The rules of one dataset: its format, and whether its run has ended."""
 
     def __init__(self, root: Path) -> None:
-        self.format = _NEW if (root / "zarr.json").exists() else 2
+        self.format = _NEW if (root / "zarr.json").exists() else OLD
         noted = _attributes(root).get("ome_writers")
         self.ended = isinstance(noted, dict) and noted.get("verdict") in {"complete", "stopped"}
 

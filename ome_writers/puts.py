@@ -25,8 +25,8 @@ from ome_writers.records import Record
 from ome_writers.spool import Spool, spool_folder
 from ome_writers.writer import Capabilities, unit_for
 
-MOST_GAP: Final = 2**20
-"""Places without end that a frame by name, or a skip, may go past at once: more are most likely a slip."""
+MOST_AHEAD: Final = 2**20
+"""Places of a plan without end that a frame by name may go past at once: more are most likely a slip."""
 _PART: Final = 4096
 ONE_WAY: Final = "a stream takes its frames with `append` (and `skip`) or with `put`; this one takes them with `{}`"
 
@@ -86,10 +86,10 @@ class Puts:
         place = place_of(plan, indices)
         if place in self:
             raise FrameError(f"{plan.locate(place)}: its frame came before")
-        if plan.frames is None and place - self._end > MOST_GAP:
+        if plan.frames is None and place - self._end > MOST_AHEAD:
             raise FrameError(
                 f"{plan.locate(place)}: {place - self._end} frames before it have not come, and none after them; in a "
-                f"plan without end there may be at most {MOST_GAP}"
+                f"plan without end there may be at most {MOST_AHEAD}"
             )
         row = plan.rows_at([place])[0]
         array = int(row["array"])

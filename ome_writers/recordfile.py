@@ -108,7 +108,7 @@ class Records(Mapping[int, Record]):
         self._sorted: tuple[Any, Any] | None = None
         """Places, ascending, and which of those that were added is the last for each."""
         self._found = 0
-        """Where among these that place stands which was asked for last: the next one is mostly behind it."""
+        """Where among these the place stands that was asked for last: the next one mostly follows it."""
         self._loaded = 0
         """How many were in the file: they may have been changed there."""
         self.last = -1

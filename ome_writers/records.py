@@ -256,7 +256,7 @@ def with_place(record: Record, place: Record) -> Record:
 
 
 def placed_at(record: Record, name: str) -> JSON:
-    """Return what a record says of its place under a name that `with_place` gave; what came with the frame is behind.
+    """Return what `with_place` said of the place of a record, under a name or with underscores before it.
 
     Examples
     --------

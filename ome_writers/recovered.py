@@ -87,9 +87,9 @@ def _as_it_says(root: str) -> Outcome:
     verdict: Verdict | None = said.get("verdict")
     if verdict in ("complete", "stopped", "failed"):
         # Numbers of frames are places in a plan that is whole; of another the journal stays.
-        missing, absent = ((), 0) if (facts := facts_from(said)) is None else (facts.missing, facts.absent)
-        error = said.get("error")
-        return Outcome(verdict=verdict, cursor=said["frames"] + absent, missing=missing, error=error, root=root)
+        facts = facts_from(said)
+        cursor, missing = (said["frames"], ()) if facts is None else (facts.cursor, facts.missing)
+        return Outcome(verdict=verdict, cursor=cursor, missing=missing, error=said.get("error"), root=root)
     if verdict is None:
         raise FileNotFoundError(f"{root} does not say how its run ended, nor is there a journal: nothing to recover")
     raise FileNotFoundError(

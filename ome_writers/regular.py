@@ -51,6 +51,15 @@ def open_regular(path: str | os.PathLike[str], *, links: bool = True) -> BinaryI
     raise IrregularFileError(error, "is no regular file", os.fspath(path))
 
 
+def head_of(path: str | os.PathLike[str], most: int, *, links: bool = True) -> bytes | None:
+    """Return at most so many of the first bytes of a regular file; `None` if it is none, or cannot be read."""
+    try:
+        with open_regular(path, links=links) as file:
+            return file.read(most)
+    except OSError:
+        return None
+
+
 def own_regular(path: str | os.PathLike[str]) -> int:
     """Return the descriptor of a regular file to read and write, which is made if there is none.
 

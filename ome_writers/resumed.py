@@ -186,17 +186,19 @@ class ResumedRun(Run):
             self._kept.say({"ended": ""})
             self.writer.flush(self.documents())
 
-    def _go_on_putting(self) -> None:
-        self.puts, self._in_turn, self.cursor = Puts(self.plan, None), False, self._end
-        self.puts.restore(np.flatnonzero(self._marks == CAME))
+    def _go_on_putting(self) -> Puts:
+        """Go on with frames in any order, and return what came of them."""
+        puts = self.puts = Puts(self.plan, None)
+        puts.restore(np.flatnonzero(self._marks == CAME))
+        self._in_turn, self.cursor = False, self._end
+        return puts
 
     def _go_on_in_lanes(self) -> None:
         """Have each camera go on at the first of its frames of which nobody knows."""
-        self._go_on_putting()
-        for lane in begin_lanes(self, self.puts or Puts(self.plan, None)):
-            cursor = 0
-            for start in range(0, lane.plan.frames or self._end, _STRETCH):
-                numbers = lane.plan.rows(start, min(start + _STRETCH, lane.plan.frames or self._end))["frame"]
+        for lane in begin_lanes(self, self._go_on_putting()):
+            cursor, end = 0, lane.plan.frames or self._end
+            for start in range(0, end, _STRETCH):
+                numbers = lane.plan.rows(start, min(start + _STRETCH, end))["frame"]
                 numbers = numbers[numbers < len(self._marks)]
                 unknown = np.flatnonzero(self._marks[numbers] == 0)
                 cursor = start + int(unknown[0] if len(unknown) else len(numbers))

@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from ome_writers.datasets import NotADataset, read_dataset
 from ome_writers.datasets.tiff import is_tiff, metadata_file
 from ome_writers.datasets.zarr import read_node
+from ome_writers.images import ranges_in
 from ome_writers.needs import require
 from ome_writers.omexml import BLANK_NAMESPACE
-from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+from ome_writers.readers.tifftext import opened_tiff, parsed
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.target import absent
 
 _TIFF: Final = (".tif", ".tiff")
@@ -229,8 +231,7 @@ def _tiff(path: Path) -> list[Frames]:
     import tifffile
 
     try:
-        open_regular(path).close()  # a pipe of that name would be waited for
-        tif = tifffile.TiffFile(path)
+        tif = opened_tiff(path, is_ome=None)
         xml = tif.ome_metadata
         if (other := metadata_file(path, xml)) is not None:
             tif.close()
@@ -257,13 +258,11 @@ class _Ranges:
 
 def _blank_pages(xml: str | None) -> dict[int, Container[int]]:
     """Return the pages of each image that stand for frames that did not come, as our OME-XML says."""
-    from ome_writers.readers.tifftext import parsed
-
     root = parsed(xml) if xml else ET.Element("OME")
     told = {}
     for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{BLANK_NAMESPACE}']"):
-        stretches = [part.split("-") for part in note.findtext("{*}Value/{*}M", "").split()]
-        told[note.get("ID")] = _Ranges([range(int(ends[0]), int(ends[-1]) + 1) for ends in stretches])
+        said = ranges_in(note.findtext("{*}Value/{*}M", ""))
+        told[note.get("ID")] = _Ranges([range(first, last + 1) for first, last in said])
     images = enumerate(root.iterfind("{*}Image"))
     refs = ((number, ref.get("ID")) for number, image in images for ref in image.iterfind("{*}AnnotationRef"))
     return {number: told[ref] for number, ref in refs if ref in told}

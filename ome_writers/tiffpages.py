@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 HEADER: Final = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16)
 """A BigTIFF, little-endian, whose first directory follows."""
 
+TIFF_FORMS: Final = {
+    b"II*\0": ("<", False),
+    b"MM\0*": (">", False),
+    b"II+\0": ("<", True),
+    b"MM\0+": (">", True),
+}
+"""First bytes of any TIFF -> its byte order, and whether it is a BigTIFF."""
+
 _SHORT, _LONG, _RATIONAL, _LONG8, _ASCII = 3, 4, 5, 16, 2
 _ENTRY: Final = np.dtype([("tag", "<u2"), ("type", "<u2"), ("count", "<u8"), ("value", "<u8")])
 _DESCRIPTION: Final = 270

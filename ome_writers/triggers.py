@@ -177,7 +177,7 @@ def _exposures(plan: Plan, exposure: Exposure) -> NDArray[np.float64]:
 
 
 def _seconds(where: tuple[str, ...], value: object) -> float:
-    if not is_number(value) or not is_finite(value) or value < 0:  # type: ignore[operator]
+    if not is_number(value) or not is_finite(value) or value < 0:
         message = f"must be a number of seconds, at least 0; got {shown(value)}"
         raise PlanError([Problem(("exposure", *where), "invalid_value", message)])
-    return float(value)  # type: ignore[arg-type]
+    return float(value)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import ome_writers as ow
 from ome_writers import files, serial
 from ome_writers.readers.scratch import frame_metadata
-from ome_writers.readers.tiff import parsed
+from ome_writers.readers.tifftext import parsed
 
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 NASTY = st.sampled_from(

@@ -237,7 +237,7 @@ def test_floors_0_to_4_are_pure(name):
 
 
 @pytest.mark.parametrize("name", FLOOR)
-def test_libraries_of_pixels_are_imported_by_writers_and_edges_only(name):
+def test_libraries_of_pixels_are_imported_by_writers_and_readers_and_at_the_edges_where_they_are_used(name):
     everywhere = {imported.partition(".")[0] for imported in imports(source(name))}
     at_once = {imported.partition(".")[0] for imported in imports(source(name), at_once=True)}
     if FLOOR[name] < 6:

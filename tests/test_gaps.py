@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import ome_writers as ow
 from ome_writers import gaps, inturn
 from ome_writers.datasets.facts import facts_from
-from ome_writers.puts import MOST_GAP
+from ome_writers.puts import MOST_AHEAD
 from ome_writers.testing import strategies
 
 PLACES = st.sets(st.integers(0, 30)).map(sorted)
@@ -94,9 +95,9 @@ def test_an_outcome_takes_places_or_stretches() -> None:
 # ── frames by name ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def settings(root: Path | str, count: int | None, **more: object) -> ow.AcquisitionSettings:
+def settings(root: Path | str, count: int | None, **more: Any) -> ow.AcquisitionSettings:
     dims = ow.dims_from_standard_axes({"t": count, "y": 8, "x": 8})
-    return ow.AcquisitionSettings(root_path=str(root), dtype="uint16", dimensions=dims, **more)  # type: ignore[arg-type]
+    return ow.AcquisitionSettings(root_path=str(root), dtype="uint16", dimensions=dims, **more)
 
 
 FRAME = np.ones((8, 8), np.uint16)
@@ -130,28 +131,29 @@ def test_a_million_frames_that_do_not_come_take_little_memory(tmp_path: Path, wa
 def test_a_gap_that_is_most_likely_a_slip_is_refused(tmp_path: Path) -> None:
     with ow.create_stream(settings(tmp_path / "a.ome.zarr", None), "direct") as stream:
         stream.put(FRAME, t=3)
-        message = rf"^frame {MOST_GAP + 5} .*: {MOST_GAP + 1} frames before it have not come, .* at most {MOST_GAP}$"
+        most = MOST_AHEAD
+        message = rf"^frame {most + 5} .*: {most + 1} frames before it have not come, .* at most {most}$"
         with pytest.raises(ow.FrameError, match=message):
-            stream.put(FRAME, t=MOST_GAP + 5)
+            stream.put(FRAME, t=MOST_AHEAD + 5)
         stream.put(FRAME, t=2)
-        stream.put(FRAME, t=MOST_GAP + 4)
+        stream.put(FRAME, t=MOST_AHEAD + 4)
     assert stream.outcome is not None
-    assert stream.outcome.gaps.tolist() == [[0, 2], [4, MOST_GAP + 4]]
+    assert stream.outcome.gaps.tolist() == [[0, 2], [4, MOST_AHEAD + 4]]
 
 
 def test_in_a_plan_with_an_end_the_last_frame_may_be_the_first(tmp_path: Path) -> None:
-    stream = ow.create_stream(settings(tmp_path / "a.ome.zarr", 2 * MOST_GAP), "direct")
+    stream = ow.create_stream(settings(tmp_path / "a.ome.zarr", 2 * MOST_AHEAD), "direct")
     tracemalloc.start()
     try:
-        stream.put(FRAME, t=2 * MOST_GAP - 1)
+        stream.put(FRAME, t=2 * MOST_AHEAD - 1)
         with pytest.raises(ow.FrameError, match="came before"):
-            stream.put(FRAME, t=2 * MOST_GAP - 1)
+            stream.put(FRAME, t=2 * MOST_AHEAD - 1)
         stream.close()
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
     assert stream.outcome is not None
-    assert stream.outcome.gaps.tolist() == [[0, 2 * MOST_GAP - 1]]
+    assert stream.outcome.gaps.tolist() == [[0, 2 * MOST_AHEAD - 1]]
 
 
 # ── going past many at once ─────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,8 @@ def test_documents_that_are_such_files_are_refused_by_all_that_read_them(tmp_pat
     spoil(root / document, how)
     questions = [ow.open_view, read_dataset, frame_metadata, noted]
     for question in questions:
-        try:
+        with suppress(ValueError, OSError):  # some of them need not read it
             question(str(root))
-        except (ValueError, OSError) as error:
-            assert not isinstance(error, MemoryError)  # noqa: PT017 - some of them need not read it
     with pytest.raises(ValueError, match="cells"):
         ow.open_view(str(root))
     assert why_not_dataset(root) is not None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from ome_writers.cli.console import out
 from ome_writers.cli.show import say
+from ome_writers.images import listed
 from ome_writers.journal import journal_folder
 from ome_writers.target import aside
 
@@ -32,7 +35,7 @@ def recover(path: Path, /) -> None:
     say(out, f"{path}: {outcome.verdict}, {outcome.frames} frames")
     missing = outcome.gaps
     if len(missing):
-        shown = ", ".join(str(a) if a == b - 1 else f"{a}-{b - 1}" for a, b in missing[:_MOST_SHOWN].tolist())
+        shown = listed(missing[:_MOST_SHOWN] - np.array([0, 1]), ", ")
         more = f" and {len(missing) - _MOST_SHOWN} more ranges" if len(missing) > _MOST_SHOWN else ""
         say(out, f"missing, by their places in the plan: {shown}{more}")
     if outcome.error:

@@ -15,12 +15,12 @@ from ome_writers.datasets.facts import Facts, facts_from
 from ome_writers.datasets.words import Dataset, Image
 from ome_writers.datasets.zarr import read_node
 from ome_writers.items import Channel, Position
+from ome_writers.ngff import OPTICS
 from ome_writers.records import Record
 from ome_writers.settings import AcquisitionSettings, Dimension, Plate
 from ome_writers.sources import Frames, images_from
 
 _OURS: Final = ("ome", "ome_writers", "multiscales", "omero", "plate", "bioformats2raw.layout", "_creator")
-_OPTICS: Final = ("excitation_wavelength_nm", "emission_wavelength_nm", "fluorophore", "exposure_time", "z_offset")
 
 
 def zarr_recording(path: Path) -> Recording:
@@ -176,7 +176,7 @@ def _channels(
     optics = noted.get("channels") or [{}] * len(shown)
     made = []
     for number, ((label, color), known) in enumerate(zip(shown, optics, strict=False)):
-        facts = {name: known[name] for name in _OPTICS if name in known}
+        facts = {name: known[name] for name in OPTICS if name in known}
         made.append(Channel(name=label or f"Channel {number}", color=f"#{color}" if color else None, **facts))
     return made
 

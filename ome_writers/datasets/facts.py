@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ome_writers.errors import SettingsError
 from ome_writers.gaps import Pairs, inside, joined
-from ome_writers.journal_file import MOST_GAPS, MOST_PLACES
-from ome_writers.omexml import RUN_NAMESPACE
+from ome_writers.images import ranges_in
+from ome_writers.journal_file import MOST_PLACES, MOST_UNKNOWN
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.readers.tifftext import notes_in
 from ome_writers.serial import settings_from
 from ome_writers.settings import AcquisitionSettings, Dimension
 
@@ -76,7 +77,7 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
     """
     try:
         said = [(int(first), int(last) + 1) for first, last in noted.get("missing") or ()]
-        if any(first < 0 or first >= end for first, end in said) or sum(end - first for first, end in said) > MOST_GAPS:
+        if not all(0 <= first < end for first, end in said):
             return None
         facts = Facts(
             verdict=str(noted["verdict"]),
@@ -90,8 +91,8 @@ def facts_from(noted: Mapping[str, Any]) -> Facts | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, SettingsError):
         return None
-    # Whoever goes through more of them does not come to an end.
-    return facts if 0 <= facts.cursor <= MOST_PLACES else None
+    # Whoever goes through more of them does not come to an end, nor has the memory to write more missing ones out.
+    return facts if facts.absent <= MOST_UNKNOWN and 0 <= facts.cursor <= MOST_PLACES else None
 
 
 def _dimension(fact: Mapping[str, Any]) -> Dimension:
@@ -145,25 +146,12 @@ def came(facts: Facts, plan: Plan) -> list[NDArray[np.bool_]]:
 
 def run_noted(root: ET.Element) -> dict[str, Any]:
     """Return what is noted of the run, in the form that OME-Zarr has."""
-    for note in root.iterfind(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']"):
-        noted: dict[str, Any] = {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}
-        try:
-            noted |= {name: int(noted[name]) for name in ("frames", "planned") if name in noted}
-            noted |= {name: json.loads(noted[name]) for name in _JSON if name in noted}
-            noted["missing"] = stretches(noted.get("missing", ""))
-        except ValueError:
-            return {"verdict": noted.get("verdict", "")}
-        return noted
-    return {}
-
-
-def stretches(text: str) -> list[tuple[int, int]]:
-    """Return the ranges of numbers that OME-XML's notes list.
-
-    Examples
-    --------
-    >>> stretches("3-5 9")
-    [(3, 5), (9, 9)]
-    """
-    ends: Sequence[tuple[str, str]] = [part.partition("-")[::2] for part in text.split()]
-    return [(int(first), int(last or first)) for first, last in ends]
+    told = notes_in(root)
+    if not told:
+        return {}
+    try:
+        counts = {name: int(told[name]) for name in ("frames", "planned") if name in told}
+        values = {name: json.loads(told[name]) for name in _JSON if name in told}
+        return told | counts | values | {"missing": ranges_in(told.get("missing", ""))}
+    except ValueError:
+        return {"verdict": told.get("verdict", "")}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ome_writers import units
 from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
-from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+from ome_writers.readers.tifftext import files_in, opened_tiff
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 
 if TYPE_CHECKING:
     from ome_types.model import OME, Pixels
@@ -28,9 +29,7 @@ def tiff_of_folder(path: Path) -> Path:
     NotADataset
         If the folder holds no OME-TIFF.
     """
-    files = sorted(
-        file for file in path.iterdir() if file.name.lower().endswith((".ome.tif", ".ome.tiff")) and file.is_file()
-    )
+    files = files_in(path)
     if not files:
         raise NotADataset(
             f"{path}: is a folder without zarr metadata (zarr.json, .zgroup, .zarray) and without OME-TIFF files"
@@ -43,8 +42,7 @@ def read_tiff(path: Path, file: Path) -> Dataset:
     import tifffile
 
     try:
-        open_regular(file).close()  # a pipe of that name would be waited for
-        with tifffile.TiffFile(file) as tif:
+        with opened_tiff(file, is_ome=None) as tif:
             if xml := ome_xml(file, tif.ome_metadata):
                 return _ome_tiff(path, xml)
             images = tuple(_series(file, number, series) for number, series in enumerate(tif.series))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any, Final
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
-from ome_writers.manifest import MANIFEST, as_now
+from ome_writers.manifest import MANIFEST
 from ome_writers.records import Record
-from ome_writers.regular import MOST_DOCUMENT, IrregularFileError, read_regular
+from ome_writers.regular import IrregularFileError
 from ome_writers.target import absent
 
 _MALFORMED: Final = (
@@ -50,22 +49,9 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
         If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
     """
     with _understood(path):
-        return _reopened(str(path), camera)
-
-
-def _reopened(path: str, camera: str | int | None) -> tuple[Cube, Any]:
-    if not is_url(path) and not Path(path).exists():
-        raise absent(path)
-    if not is_url(path) and Path(path, MANIFEST).is_file():
-        from ome_writers.readers import scratch
-
-        return scratch.reopened(Path(path), camera)
-    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        opened: tuple[Cube, Any] = _tiff(path).reopened(Path(path), camera)
+        reader, place = _reader(str(path))
+        opened: tuple[Cube, Any] = reader.reopened(place, camera)
         return opened
-    from ome_writers.readers import zarr
-
-    return zarr.reopened(path, camera)
 
 
 def frame_metadata(path: str) -> list[Record]:
@@ -77,22 +63,9 @@ def frame_metadata(path: str) -> list[Record]:
         As `reopened`.
     """
     with _understood(path):
-        return _frame_metadata(str(path))
-
-
-def _frame_metadata(path: str) -> list[Record]:
-    if not is_url(path) and not Path(path).exists():
-        raise absent(path)
-    if not is_url(path) and Path(path, MANIFEST).is_file():
-        from ome_writers.readers import scratch
-
-        return scratch.frame_metadata(Path(path))
-    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        records: list[Record] = _tiff(path).frame_metadata(Path(path))
+        reader, place = _reader(str(path))
+        records: list[Record] = reader.frame_metadata(place)
         return records
-    from ome_writers.readers import zarr
-
-    return zarr.frame_metadata(path)
 
 
 def noted(path: str) -> dict[str, Any]:
@@ -106,22 +79,26 @@ def noted(path: str) -> dict[str, Any]:
         As `reopened`.
     """
     with _understood(path):
-        return _noted(str(path))
-
-
-def _noted(path: str) -> dict[str, Any]:
-    if not is_url(path) and not Path(path).exists():
-        raise absent(path)
-    if not is_url(path) and Path(path, MANIFEST).is_file():
-        return dict(as_now(json.loads(read_regular(Path(path, MANIFEST), MOST_DOCUMENT))))
-    if not is_url(path) and (Path(path).is_file() or not _holds_zarr(Path(path))):
-        said: dict[str, Any] = _tiff(path).noted(Path(path))
+        reader, place = _reader(str(path))
+        said: dict[str, Any] = reader.noted(place)
         return said
+
+
+def _reader(path: str) -> tuple[ModuleType, str | Path]:
+    """Return the module that reads the format of a dataset, and the place of the dataset as it takes it."""
+    if not is_url(path):
+        place = Path(path)
+        if not place.exists():
+            raise absent(path)
+        if (place / MANIFEST).is_file():
+            from ome_writers.readers import scratch
+
+            return scratch, place
+        if place.is_file() or not _holds_zarr(place):
+            return _tiff(path), place
     from ome_writers.readers import zarr
 
-    found = zarr.node(path, "") or {}
-    noted_there: dict[str, Any] = found.get("attributes", {}).get("ome_writers", {})
-    return noted_there
+    return zarr, path
 
 
 def _tiff(path: str) -> ModuleType:

@@ -97,6 +97,11 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
     return cube, ScratchArrays(store, shapes, axes)
 
 
+def noted(folder: Path) -> dict[str, Any]:
+    """Return what the manifest says of the run."""
+    return dict(as_now(json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT))))
+
+
 def frame_metadata(folder: Path) -> list[Record]:
     """Return the metadata that came with frames, each with its `array` and `storage_index`, and its `frame` if known.
 

@@ -6,6 +6,7 @@ Which page a frame lies on says `pages.py`. A file is whole after each frame: it
 from __future__ import annotations
 
 import json
+import re
 import sys
 import weakref
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import tifffile
@@ -22,21 +24,14 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
+from ome_writers.images import ranges_in
 from ome_writers.layout import MOST_IMAGES
+from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.omexml_pages import first_pages, planned_planes
 from ome_writers.order import Rows
 from ome_writers.pages import paging
 from ome_writers.plan import Plan
-from ome_writers.readers.tifftext import (
-    described,
-    facts_in,
-    files_in,
-    first_of,
-    images_in,
-    noted,  # noqa: F401 - asked for here
-    opened_tiff,
-    parsed,
-)
+from ome_writers.readers.tifftext import described, facts_in, files_in, images_in, opened_tiff, parsed
 from ome_writers.records import with_place
 from ome_writers.run import Run
 
@@ -189,7 +184,7 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     ValueError
         If it is no OME-TIFF that this library wrote.
     """
-    file, text = described(path if path.is_file() else first_of(path))
+    file, text = described(path)
     root = parsed(text)
     facts = facts_in(root)
     if "dimensions" not in facts:
@@ -273,6 +268,30 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
     return Pages(file if own else file.with_name(name), numbers, sys.maxsize)
 
 
+# ── notes
+# ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_NOTED: Final = re.compile(rf'<MapAnnotation [^>]*Namespace="{RUN_NAMESPACE}".*?</MapAnnotation>', re.DOTALL)
+_ENTRY: Final = re.compile(r'<M K="(\w+)">(.*?)</M>', re.DOTALL)
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run, `{}` if this library did not write it.
+
+    Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
+    """
+    _, text = described(path)
+    annotation = _NOTED.search(text)
+    said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
+    found: dict[str, Any] = {}
+    for name, value in said.items():
+        if name in {"version", "verdict", "error"}:
+            found[name] = value
+        else:
+            found[name] = ranges_in(value) if name == "missing" else json.loads(value)
+    return found
+
+
 # ── metadata of frames
 # ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,7 +312,7 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
     ValueError
         If it is no OME-TIFF that this library wrote.
     """
-    root = parsed(described(path if path.is_file() else first_of(path))[1])
+    root = parsed(described(path)[1])
     facts = facts_in(root)
     if "dimensions" not in facts:
         raise ValueError(f"{path}: is no OME-TIFF that ome-writers wrote")

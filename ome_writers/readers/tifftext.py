@@ -1,52 +1,31 @@
 """Given a file or a folder of OME-TIFF that may come from anywhere, this answers: which OME-XML describes it?
 
-And what does that note of the run, if this library wrote it?
+And what does that say of the dimensions, if this library wrote it? tifffile is imported only where a file is opened.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import unescape
-
-import tifffile
 
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
 
-
-def opened_tiff(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF; a pipe of that name would be waited for, and is refused."""
-    open_regular(path).close()
-    return tifffile.TiffFile(path, is_ome=False)
+if TYPE_CHECKING:
+    import tifffile
 
 
-_NOTED: Final = re.compile(rf'<MapAnnotation [^>]*Namespace="{RUN_NAMESPACE}".*?</MapAnnotation>', re.DOTALL)
-_ENTRY: Final = re.compile(r'<M K="(\w+)">(.*?)</M>', re.DOTALL)
+def opened_tiff(path: Path, *, is_ome: bool | None = False) -> tifffile.TiffFile:
+    """Open a TIFF; a pipe of that name would be waited for, and is refused.
 
-
-def noted(path: Path) -> dict[str, Any]:
-    """Return what the documents of a dataset say of its run, `{}` if this library did not write it.
-
-    Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
+    With `is_ome=None` tifffile looks whether it is an OME-TIFF, and which images its OME-XML makes of the pages.
     """
-    _, text = described(path if path.is_file() else first_of(path))
-    annotation = _NOTED.search(text)
-    said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
-    found: dict[str, Any] = {}
-    for name, value in said.items():
-        if name in {"version", "verdict", "error"}:
-            found[name] = value
-        else:
-            found[name] = _ranges(value) if name == "missing" else json.loads(value)
-    return found
+    import tifffile
 
-
-def _ranges(text: str) -> list[list[int]]:
-    return [[int(first), int(last or first)] for first, _, last in (part.partition("-") for part in text.split())]
+    open_regular(path).close()
+    return tifffile.TiffFile(path, is_ome=is_ome)
 
 
 def parsed(text: str) -> ET.Element:
@@ -89,13 +68,16 @@ def first_of(folder: Path) -> Path:
 
 
 def described(path: Path) -> tuple[Path, str]:
-    """Return the OME-XML of a dataset, and the file that holds it.
+    """Return a file of a dataset, which may be a folder, and the OME-XML that describes its pixels.
 
     Raises
     ------
     ValueError
         If it is no OME-TIFF.
     """
+    import tifffile
+
+    path = first_of(path) if path.is_dir() else path
     try:
         with opened_tiff(path) as file:
             text = str(file.pages.first.description)
@@ -115,12 +97,13 @@ def described(path: Path) -> tuple[Path, str]:
 
 def facts_in(root: ET.Element) -> dict[str, Any]:
     """Return what this library noted about the dimensions."""
-    for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
-        if annotation.get("Namespace") == RUN_NAMESPACE:
-            noted = {entry.get("K"): entry.text or "" for entry in annotation.iterfind("{*}Value/{*}M")}
-            return {
-                name: json.loads(noted[name])
-                for name in ("dimensions", "axes", "reached", "held", "weights")
-                if name in noted
-            }
-    return {}
+    told = notes_in(root)
+    return {
+        name: json.loads(told[name]) for name in ("dimensions", "axes", "reached", "held", "weights") if name in told
+    }
+
+
+def notes_in(root: ET.Element) -> dict[str, str]:
+    """Return what this library noted of the run, as text by its names."""
+    note = root.find(f"{{*}}StructuredAnnotations/{{*}}MapAnnotation[@Namespace='{RUN_NAMESPACE}']")
+    return {} if note is None else {one.get("K", ""): one.text or "" for one in note.iterfind("{*}Value/{*}M")}

@@ -168,6 +168,12 @@ def _in_storage_order(names: list[str], images: int) -> dict[str, Any]:
     return {"dimensions": positions + axes, "axes": names}
 
 
+def noted(root: str) -> dict[str, Any]:
+    """Return what the documents of a dataset say of its run, `{}` if this library did not write it."""
+    found: dict[str, Any] = (node(root, "") or {}).get("attributes", {}).get("ome_writers", {})
+    return found
+
+
 def frame_metadata(root: str) -> list[dict[str, Any]]:
     """Return the metadata that came with frames, each with its `array` and `storage_index`.
 

@@ -21,7 +21,7 @@ from ome_writers.settings import AcquisitionSettings
 from ome_writers.testing.readers import read_tiff, read_zarr
 from ome_writers.writer import WRITERS, Writer, writer_named
 
-_ROOTS = {"ome-zarr": "run.ome.zarr", "ome-tiff": "run.ome.tiff", "scratch": "run"}
+_SUFFIXES = {"ome-zarr": ".ome.zarr", "ome-tiff": ".ome.tiff", "scratch": ""}
 
 
 @frozen
@@ -43,7 +43,7 @@ class Way:
 
     def settings(self, folder: object, dimensions: Any, **more: Any) -> AcquisitionSettings:
         """Return settings of a dataset in `folder`."""
-        root = str(Path(str(folder), _ROOTS[self.format.name]))
+        root = str(Path(str(folder), f"run{_SUFFIXES[self.format.name]}"))
         return AcquisitionSettings(root_path=root, dimensions=dimensions, format=self.format, **more)
 
     def read(self, writer: Any, root: str, array: ArraySpec) -> NDArray[Any] | None:
@@ -92,6 +92,20 @@ def ways() -> tuple[Way, ...]:
             for layout, format_ in layouts[name].items():
                 found.append(Way("-".join([writer, *several, *([layout] if layout else [])]), writer, format_))
     return tuple(found)
+
+
+def backends(*formats: str) -> list[tuple[str, str]]:
+    """Return each writer by name that leaves something on a disk, with the suffix that a dataset of it has there.
+
+    Without any formats, that is for all of them.
+
+    Examples
+    --------
+    >>> backends("ome-tiff")
+    [('direct', '.ome.tiff'), ('tifffile', '.ome.tiff')]
+    """
+    names = {(way.writer, way.format.name) for way in ways() if way.persistent}
+    return sorted((writer, _SUFFIXES[name]) for writer, name in names if name in (formats or _SUFFIXES))
 
 
 def _read_flat(root: Path, array: ArraySpec) -> NDArray[Any]:

@@ -115,7 +115,7 @@ def measure(value: object, loc: Loc, problems: list[Problem]) -> float | None:
     if value is None or (isinstance(value, str) and value == "NaN") or (isinstance(value, float) and isnan(value)):
         return None
     if is_number(value) and is_finite(value):
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     problems.append(Problem(loc, "invalid_value", f"must be a finite number; got {shown(value)}"))
     return None
 

@@ -84,5 +84,5 @@ def _check_verdict(facts: Facts, check: Findings) -> None:
     elif facts.planned is not None and facts.cursor != facts.planned:
         check.fault("", f"is said to be complete, with {facts.cursor}{planned} frames")
     if facts.absent:
-        few = listed(facts.missing[:200] - np.array([0, 1])).replace(" ", ", ")
+        few = listed(facts.missing[:200] - np.array([0, 1]), ", ")
         check.warn("", f"{facts.absent} frames did not come: {few:.200}")

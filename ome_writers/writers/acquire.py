@@ -322,9 +322,10 @@ class AcquireZarrWriter:
         """Remove files of a frame that the engine was given and that did not count, as Ctrl-C came in between."""
         for spec, body in zip(self._specs, self._bodies, strict=True):
             shape: Shape = tuple(body["shape"])  # type: ignore[arg-type] # a list of numbers
-            if shape == spec.shape or len(shape) == 2:  # noqa: PLR2004 - y and x, which never shrink
+            loops = shape[:-2]  # y and x never shrink
+            if not loops or shape == spec.shape:
                 continue
-            found = (self._folder / spec.path / "c").glob("/".join("*" * (len(shape) - 2)))
+            found = (self._folder / spec.path / "c").glob("/".join("*" for _ in loops))
             keys = (path.relative_to(self._folder).as_posix() for path in found)
             for beyond in folders_beyond(keys, spec, shape):
                 shutil.rmtree(self._folder / beyond)

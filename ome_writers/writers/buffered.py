@@ -122,7 +122,8 @@ class BufferedWriter:
     @property
     def recount(self) -> Callable[..., Any]:
         """As the other writer, if it has this."""
-        return cast("Any", self.inner).recount  # type: ignore[no-any-return] # a method
+        direct: Callable[..., Any] = cast("Any", self.inner).recount
+        return direct
 
     def rest(self) -> None:
         """Return when nothing is in line, and the other writer is at rest too."""

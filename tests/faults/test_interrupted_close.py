@@ -12,6 +12,7 @@ import pytest
 
 import ome_writers as ow
 from ome_writers.run import Run
+from ome_writers.testing.ways import backends
 from ome_writers.writer import writer_named
 from ome_writers.writers.direct import DirectWriter
 
@@ -91,17 +92,7 @@ class Interrupted:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-    ("backend", "suffix"),
-    [
-        ("direct", ".ome.zarr"),
-        ("direct", ".ome.tiff"),
-        ("tensorstore", ".ome.zarr"),
-        ("zarr-python", ".ome.zarr"),
-        ("acquire-zarr", ".ome.zarr"),
-        ("tifffile", ".ome.tiff"),
-    ],
-)
+@pytest.mark.parametrize(("backend", "suffix"), backends("ome-tiff", "ome-zarr"))
 @pytest.mark.parametrize("count", [4, None])
 def test_a_frame_that_was_being_stored_makes_no_dataset_unsound(
     tmp_path: Path, backend: str, suffix: str, count: int | None

@@ -17,7 +17,7 @@ from ome_writers import lock, target
 from ome_writers.lock import Lock, is_locked
 from ome_writers.owned_chunks import grid_of, strange_chunks
 from ome_writers.ownership import why_not_dataset
-from ome_writers.testing import ways
+from ome_writers.testing.ways import backends
 
 MINE = b"precious"
 POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no links for everybody, and no pipes")
@@ -37,7 +37,8 @@ def acquire(root: Path, backend: str, positions: int = 0, frames: int | None = N
     with ow.create_stream(settings, backend) as stream:
         for _ in range(frames or stream.plan.frames or 0):
             stream.append(np.ones((8, 8), np.uint16))
-    return Path(stream.outcome.root)  # type: ignore[union-attr]
+    assert stream.outcome is not None
+    return Path(stream.outcome.root)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str]:
@@ -417,17 +418,8 @@ def die(root: Path, backend: str, positions: int = 2, *, before_replacing: bool 
     return min(made, default=root)
 
 
-WRITERS = sorted(
-    {
-        (way.writer, {"ome-tiff": ".ome.tiff", "ome-zarr": ".ome.zarr"}.get(way.format.name, ""))
-        for way in ways()
-        if way.persistent
-    }
-)
-
-
 @pytest.mark.parametrize("positions", [0, 2])
-@pytest.mark.parametrize(("backend", "suffix"), WRITERS)
+@pytest.mark.parametrize(("backend", "suffix"), backends())
 def test_what_a_killed_process_left_is_replaced(tmp_path: Path, backend: str, suffix: str, positions: int) -> None:
     if backend == "acquire-zarr" and not positions:
         pytest.skip("writes nothing that goes on without end")
@@ -438,7 +430,7 @@ def test_what_a_killed_process_left_is_replaced(tmp_path: Path, backend: str, su
 
 
 @pytest.mark.parametrize("positions", [0, 2])
-@pytest.mark.parametrize(("backend", "suffix"), WRITERS)
+@pytest.mark.parametrize(("backend", "suffix"), backends())
 def test_what_a_run_left_that_was_stopped_is_replaced(
     tmp_path: Path, backend: str, suffix: str, positions: int
 ) -> None:

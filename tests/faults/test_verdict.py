@@ -14,6 +14,7 @@ import pytest
 import tifffile
 
 import ome_writers as ow
+from ome_writers.testing.ways import backends
 from ome_writers.writer import writer_named
 
 FRAME = np.ones((8, 8), "uint16")
@@ -47,17 +48,7 @@ def on_disk(path: Path) -> tuple[str, int, list[int]]:
     return said["verdict"], int(said.get("frames") or 0), json.loads(f"[{said.get('missing') or ''}]")
 
 
-@pytest.mark.parametrize(
-    ("backend", "suffix"),
-    [
-        ("direct", ".ome.zarr"),
-        ("direct", ".ome.tiff"),
-        ("tensorstore", ".ome.zarr"),
-        ("zarr-python", ".ome.zarr"),
-        ("acquire-zarr", ".ome.zarr"),
-        ("tifffile", ".ome.tiff"),
-    ],
-)
+@pytest.mark.parametrize(("backend", "suffix"), backends("ome-tiff", "ome-zarr"))
 def test_the_verdict_is_on_disk(tmp_path: Path, backend: str, suffix: str) -> None:
     def begun(name: str, given: Any = backend) -> tuple[Path, ow.Stream]:
         path = tmp_path / f"{name}{suffix}"
