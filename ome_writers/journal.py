@@ -87,6 +87,11 @@ class Journal:
             return
         placed.put(self._came, _BYTES[value], place)
 
+    def reserve(self) -> None:
+        """Take the room for what will be said first: on a disk that is full, it can be said what there was room for."""
+        most = _PIECE >> 4
+        placed.put(self._came, bytes(min(self.plan.frames or most, most)), 0)
+
     def mark_all(self, places: Sequence[int], value: int = CAME) -> None:
         """Say the same of several frames; those of which it was not known, or that waited, wait no longer."""
         if isinstance(places, range) and places.step == 1:
@@ -150,6 +155,11 @@ class Journal:
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be said any more."""
+        return self._came < 0
+
     def close(self) -> None:
         """Let go of the files; what was said of frames can still be read."""
         self.records.lines.settle()
@@ -191,6 +201,7 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
         (folder / _RUN).write_bytes(begun_to_json(begun))
         (folder / _PLAN).write_bytes(plan_to_npz(plan))
         journal = Journal(folder, plan, begun)
+        journal.reserve()
         yield journal
     except BaseException:
         with contextlib.suppress(OSError):

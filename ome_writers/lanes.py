@@ -171,9 +171,12 @@ class Lane(Run):
         else:
             super()._stored(buffer, flags, number)
 
-    def _keep_one(self, buffer: int) -> bool:
-        with self.lock, self.whole.inner:
-            return super()._keep_one(buffer)
+    def _is_closing(self) -> bool:
+        return self.whole._is_closing()  # noqa: SLF001 - a lane is a part of it
+
+    def _kept_one(self, buffer: int) -> bool:
+        with self.whole.inner:
+            return super()._kept_one(buffer)
 
     def skip(self, frames: int = 1) -> None:
         """Go past frames that will not come."""

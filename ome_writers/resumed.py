@@ -24,18 +24,20 @@ from numpy.typing import NDArray
 from ome_writers.begin import Backend, begun, writer_for
 from ome_writers.blocks import OpenBlock
 from ome_writers.casts import is_url
+from ome_writers.datasets.facts import Facts, facts_from
 from ome_writers.documents import Outcome, Verdict, documents
 from ome_writers.edits import differences
 from ome_writers.errors import Loc, PlanError, Problem
-from ome_writers.gaps import ranges_of
+from ome_writers.gaps import inside, ranges_of
 from ome_writers.journal import Journal, journal_folder, journal_of
-from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent, reached
+from ome_writers.journal_file import CAME, GIVEN, MOST_PLACES, PASSED, WAITS, absent, reached
 from ome_writers.lanes import begin_lanes
 from ome_writers.lock import Lock
 from ome_writers.ownership import why_not_dataset
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
 from ome_writers.puts import Puts
+from ome_writers.readers import noted
 from ome_writers.run import Run
 from ome_writers.serial import make_converter
 from ome_writers.target import absent as absent_dataset
@@ -55,7 +57,9 @@ class ResumedRun(Run):
     def __init__(self, plan: Plan, writer: Writer, root: str, journal: Journal) -> None:
         super().__init__(plan, writer, root, journal.begun.stamp, journal)
         self._kept: Journal = journal
+        self._claimed = _ended_before(root)
         self._marks = np.array(journal.marks())
+        self._claim()
         recount = getattr(writer, "recount", None)
         if recount is not None:
             self._marks = recount(self._marks)
@@ -69,6 +73,22 @@ class ResumedRun(Run):
     def reach(self) -> int:
         """How many places of the plan this run has gone through, or the one before it."""
         return max(self.cursor, self._end)
+
+    def _claim(self) -> None:
+        """Have the journal know what the documents say that came: they are the last that a run writes.
+
+        A disk that was full for the one may have had room for the others.
+        """
+        stop = self._claimed.cursor if self._claimed is not None else 0
+        if self._claimed is None or stop > (self.plan.frames or MOST_PLACES):
+            return
+        self._marks = np.pad(self._marks, (0, max(stop - len(self._marks), 0)))
+        for start in range(0, stop, _STRETCH):
+            end = min(start + _STRETCH, stop)
+            came = ~inside(self._claimed.missing, self.plan.rows(start, end)["frame"])
+            news = start + np.flatnonzero(came & (self._marks[start:end] != CAME))
+            self._marks[news] = CAME
+            self._kept.mark_all(news.tolist())
 
     # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,11 +166,14 @@ class ResumedRun(Run):
     def _recovered(self) -> Outcome:
         with self.lock:
             self._mend()
-            told = self._kept.told
+            told, claimed = self._kept.told, self._claimed
+            ended, error = (
+                (told.ended, told.error) if told.ended or claimed is None else (claimed.verdict, claimed.error)
+            )
             missing = absent(self._marks)
             whole = self.plan.frames == self._end and not (self._marks[: self._end] == 0).any()
-            verdict: Verdict = "complete" if whole else "failed" if told.ended == "failed" else "stopped"
-            error = None if whole else told.error if told.ended else INTERRUPTED
+            verdict: Verdict = "complete" if whole else "failed" if ended == "failed" else "stopped"
+            error = None if whole else error if ended else INTERRUPTED
             self.cursor = self._end
             for array, shape in enumerate(self.plan.shapes(self._end)):
                 self.writer.resize(array, shape)
@@ -372,6 +395,14 @@ def _opened(root: str, journal: Journal, writer: Writer, *, resume: bool) -> Res
         with suppress(Exception):
             writer.abort()
         raise
+
+
+def _ended_before(root: str) -> Facts | None:
+    """Return what the documents of a dataset say came of its run, if that has ended."""
+    with suppress(OSError, ValueError):
+        facts = facts_from(noted(root))
+        return facts if facts is not None and facts.ended else None
+    return None
 
 
 def _require_same(plan: Plan, stored: Plan) -> None:

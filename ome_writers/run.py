@@ -87,6 +87,8 @@ class Run(InTurn):
     def close(self, error: BaseException | None = None) -> Outcome:
         """Drain, shrink the arrays to what came, and write the final documents; `error` is what ended the run early."""
         with self.lock:
+            if self._cut_off:
+                raise WriteError(self._cut_off)
             if self.outcome is not None:
                 return self.outcome
             if self.disowned:
@@ -117,18 +119,18 @@ class Run(InTurn):
                     lane.writer.abort()
                 self.writer.abort()
                 if self.journal is not None:
-                    with contextlib.suppress(OSError):  # What was not noted counts as not come.
+                    with self._settling, contextlib.suppress(OSError):  # What was not noted counts as not come.
                         self.settle()
-                    self.journal.close()
+                        self.journal.close()
                 self.let_go()
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _take_no_more(self) -> None:
         self._forget_ahead()
-        for helper in (self._keeper, self.syncer):
-            if helper is not None:
-                helper.end()
+        self._closing = True
+        if self.syncer is not None:
+            self.syncer.end()
 
     def _ended(self, error: BaseException | None, *, whole: bool) -> Outcome:
         """Bring all that came into the dataset, with what becomes of the run; until then, the journal stays."""

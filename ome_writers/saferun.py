@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
-from time import monotonic
+from itertools import pairwise
+from time import monotonic, sleep
 from typing import Final
 
 from attrs import evolve
 
 from ome_writers.documents import Stamp
+from ome_writers.gaps import joined
 from ome_writers.journal import Journal
 from ome_writers.journal_file import GIVEN
 from ome_writers.keeping import Keeper
@@ -25,6 +27,7 @@ _OFTEN: Final = 0.01
 """Seconds after which a writer is asked again what it has stored, if that is much to ask."""
 _FEW: Final = 64
 """Blocks of which it may be asked at any time."""
+_MOMENT: Final = 0.001
 _MANY: Final = 256
 """Blocks from which on it is asked by whoever hands over the next one, even where a thread does so now and then."""
 
@@ -40,6 +43,11 @@ class SafeRun(RunState):
         """Whether a block is out of the reach of a dying process when `write` returns."""
         self._handed: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         """Numbers and places of the frames in blocks that the writer has, and may not have stored."""
+        self._settling = threading.RLock()
+        """Held by whoever notes what is stored: close or a thread of its own, while another one is in the writer."""
+        self._closing = False
+        self._cut_off = ""
+        """What is to be said to whoever closes it again, if it was interrupted while it was being closed."""
         self._asked = 0.0
         """When it was asked for the last time what it has stored."""
         self._buffered = hasattr(writer, "fill")
@@ -82,7 +90,9 @@ class SafeRun(RunState):
         self._forget_ahead()
 
     def let_go(self) -> None:
-        """Let others write the dataset."""
+        """Let others write the dataset, and let the thread go that looked after it."""
+        if self._keeper is not None:
+            self._keeper.end()
         if self.held is not None:
             self.held.release()
 
@@ -125,7 +135,10 @@ class SafeRun(RunState):
             if self._ack == "close":
                 return 0
             if self._failure is None:
-                self.settle()
+                try:
+                    self.settle()
+                except OSError as error:
+                    raise (failure := self._failed(error, None)) from failure.__cause__
             unsafe = [*(places for _, places in self._handed), *(block.places for block in self._every_open())]
             kept = self.journal.waiting if self.journal is not None else ()
             places = {place for places in unsafe for place in places if place not in kept}
@@ -136,17 +149,20 @@ class SafeRun(RunState):
 
     def settle(self) -> None:
         """Ask the writer what it has stored by now, and note that these frames came."""
-        if not self._handed:
-            return
-        pending = set(self._pending()) if self._pending is not None else set()
-        held = []
-        for numbers, places in self._handed:
-            if pending and not pending.isdisjoint(numbers):
-                held.append((numbers, places))
-            else:
-                self._have(places)
-        self._handed = held
-        self._asked = monotonic()
+        with self._settling:
+            handed = self._handed[:]
+            if not handed or (self.journal is not None and self.journal.closed):
+                return
+            pending = set(self._pending()) if self._pending is not None else set()
+            held = []
+            for numbers, places in handed:
+                if pending and not pending.isdisjoint(numbers):
+                    held.append((numbers, places))
+                else:
+                    self._have(places)
+            # What was added meanwhile stays behind.
+            self._handed[: len(handed)] = held
+            self._asked = monotonic()
 
     def _taken(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Note that the writer has frames, all that there is of each."""
@@ -182,22 +198,35 @@ class SafeRun(RunState):
         """
         for lane in (self, *self.lanes) if rested else ():
             lane._keep_what_rests()  # noqa: SLF001 - lanes are runs as well
-        with self.lock:
-            try:
-                if going := self.outcome is None and self._failure is None:
-                    self.settle()
-            except Exception as error:  # noqa: BLE001 - raised by the next call
-                self._failed(error, None)
-            return going
+        # Without the lock, which is held while a run is being closed, however long a disk takes for what is on its way.
+        try:
+            if going := self.outcome is None and self._failure is None:
+                self.settle()
+        except Exception as error:  # noqa: BLE001 - raised by the next call
+            self.fail(error)
+        return going
 
     def _keep_what_rests(self) -> None:
         for buffer in tuple(self._open):
             while self._keep_one(buffer):
                 pass
 
+    def _is_closing(self) -> bool:
+        return self._closing
+
     def _keep_one(self, buffer: int) -> bool:
         """Keep one more frame of a block, if there is one that was there when it was looked at before."""
-        with self.lock:
+        while not self.lock.acquire(blocking=False):
+            if self._is_closing():
+                return False
+            sleep(_MOMENT)
+        try:
+            return self._kept_one(buffer)
+        finally:
+            self.lock.release()
+
+    def _kept_one(self, buffer: int) -> bool:
+        with self._settling:
             block = self._open.get(buffer)
             if block is None or self.outcome is not None or self._failure is not None or self.journal is None:
                 return False
@@ -244,29 +273,48 @@ class SafeRun(RunState):
         if journal is None or outcome is None:
             return
         may_go_on = self.may_go_on and (self.puts is None or self.puts.spool is None)
-        with contextlib.suppress(OSError):
+        with self._settling, contextlib.suppress(OSError):
             if outcome.verdict == "complete" or (outcome.verdict == "stopped" and not may_go_on):
                 journal.remove()
             else:
+                # What was stored last may not be noted yet, or could not be.
+                gaps = outcome.gaps.tolist()
+                for (_, first), (stop, _) in pairwise([(0, 0), *gaps, (outcome.cursor, 0)]):
+                    journal.mark_all(range(first, stop))
                 journal.say({"ended": outcome.verdict, "error": outcome.error})
                 journal.close()
 
     def _interrupted(self, interrupt: BaseException) -> None:
         """Let go of everything, as Ctrl-C came while the run was being closed; the journal stays, for `recover`."""
         self.outcome = None
-        with contextlib.suppress(Exception):  # The disk may be why somebody lost patience.
-            self._keep_all()
-        safe = "all" if self.safe_frames == self.steps else self.safe_frames
+        # The disk may be why somebody lost patience.
+        for step in (self._keep_all, self.writer.abort, self._keep_dropped, self.settle):
+            with contextlib.suppress(Exception):
+                step()
+        unsafe = [*(places for _, places in self._handed), *(block.places for block in self._every_open())]
+        kept = () if self.journal is None else self.journal.waiting
+        lost = [(place, place + 1) for places in unsafe for place in places if place not in kept]
+        said = self._said("stopped", interrupt)
+        gaps = joined([*said.gaps.tolist(), *lost], said.cursor)
+        self.outcome = evolve(said, missing=gaps)
+        safe = "all" if len(gaps) == len(said.gaps) else self.outcome.frames
         some = f"with {safe} of them" if self._ack != "close" else "with those that its engine has stored"
-        self.outcome = self._said("stopped", interrupt)
         done = "" if self.journal is None else f"; ome-writers recover {self.root} completes it {some}"
         came = f"{self.steps} frames came to {self.root or 'the stream'}"
-        interrupt.add_note(f"{came}, and it was interrupted while it was being closed{done}")
-        self.writer.abort()
+        self._cut_off = f"{came}, and it was interrupted while it was being closed{done}"
+        interrupt.add_note(self._cut_off)
         if self.journal is not None:
-            self.journal.close()
+            with self._settling:
+                self.journal.close()
             self.journal = None
         self.let_go()
+
+    def _keep_dropped(self) -> None:
+        """Bring the frames to the journal that a writer was given one by one, and has let go of."""
+        places = {number: place for handed in self._handed for number, place in zip(*handed, strict=True)}
+        for block in getattr(self.writer, "dropped", ()) if self.journal is not None else ():
+            if self.journal is not None and self._assembly.unit == "frame":
+                self.journal.keep(places[block.frames[0]], block.data.reshape(block.data.shape[-2:]))
 
     def _keep_all(self) -> None:
         """Bring the frames to the journal that rest in open blocks."""

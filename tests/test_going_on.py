@@ -127,7 +127,7 @@ def test_it_is_stopped_again_before_it_has_caught_up(tmp_path: Path) -> None:
     root = abandoned(tmp_path, chunks={"t": 2, "y": 3})
     journal = journal_of(root)
     assert journal is not None
-    assert journal.marks().tolist() == [1, 1, 1, 1]
+    assert journal.marks().tolist()[:5] == [1, 1, 1, 1, 0]
     journal.mark(0, 0)
     journal.close()
     settings = settings_in(tmp_path, chunks={"t": 2, "y": 3})

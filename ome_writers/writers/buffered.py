@@ -57,6 +57,8 @@ class BufferedWriter:
         self.ring: Ring | None = None
         """Memory, blocks in line and a thread, as long as it is open."""
         self._lost: list[int] = []
+        self.dropped: Sequence[Block] = ()
+        """Blocks that waited when it was aborted: nobody else has them."""
         self._forgotten: weakref.finalize[..., Any] | None = None
 
     @property
@@ -179,6 +181,7 @@ class BufferedWriter:
         if ring is not None:
             ring.dropping = True
             self._end(ring)
+            self.dropped = ring.dropped
         self.inner.abort()
 
     def _begin(self, plan: Plan) -> Ring | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -24,6 +25,8 @@ _MOST: Final = 2**14
 """Slots of a ring, however small they are."""
 _TOGETHER: Final = 8 * 2**20
 """Bytes that are handed over at once; more would keep room from the caller for longer, and saves nothing."""
+_SOON: Final = 0.02
+"""Seconds that blocks handed over together may take, so that a disk which is slow gets fewer of them."""
 _ALIGNED: Final = 64
 
 _Call = tuple[Any, ...]
@@ -58,14 +61,18 @@ class Ring:
         self.count = min(max(1, limit // self.stride), _MOST)
         self.memory = np.empty(self.count * self.stride, np.uint8)
         self.memory.fill(0)  # Pages that are only reserved would be made one by one, in the middle of `write`.
-        self.together = max(1, min(self.count // 2, _TOGETHER // self.stride)) if again else 1
+        self.most = max(1, min(self.count // 2, _TOGETHER // self.stride)) if again else 1
         """Blocks that are handed over at once, at most."""
+        self.together = 1
+        """As many as that by now: none of them counts as stored before the last one is."""
         self.free = list(range(self.count))
         self.line: deque[_Waiting] = deque()
         self.resizes: list[_Call] = []
         self.notes: list[_Call] = []
         self.fault: WriteError | None = None
         self.told = self.dropping = self.ending = False
+        self.dropped: list[Block] = []
+        """Blocks that were in line when it was to be let go of."""
         self.work, self.room = threading.Lock(), threading.Lock()
         self.work.acquire()
         self.room.acquire()
@@ -151,7 +158,7 @@ class Ring:
             if line[number].resizes:
                 break
             batch.append(line[number])
-        stored = 0
+        stored, begin = 0, time.monotonic()
         if self.fault is None and not self.dropping:
             try:
                 self._store(batch)
@@ -160,6 +167,10 @@ class Ring:
                 stored, fault = self._one_by_one(batch, error)
                 if fault is not None:
                     self.fault = fault if isinstance(fault, WriteError) else self._named(fault, batch[stored].block)
+        soon = time.monotonic() - begin < _SOON
+        self.together = min(2 * self.together, self.most) if soon else max(self.together // 2, 1)
+        if self.dropping:
+            self.dropped += [waiting.block for waiting in batch[stored:]]
         self.lost += [frame for waiting in batch[stored:] for frame in waiting.block.frames]
         for waiting in batch:
             # In this order: where nothing is in line, every slot is free.

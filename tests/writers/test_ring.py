@@ -13,6 +13,7 @@ import pytest
 import ome_writers as ow
 from ome_writers.testing import Failing, check_writer, expected_arrays, frame_pixels, read_tiff, read_zarr
 from ome_writers.writer import writer_named
+from ome_writers.writers import ring
 from ome_writers.writers.buffered import BufferedWriter
 from ome_writers.writers.memory import MemoryWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
@@ -167,7 +168,8 @@ def test_a_slow_disk_makes_the_caller_wait_and_memory_stays_bounded(monkeypatch)
     assert ring.memory.nbytes == 3 * FRAME
 
 
-def test_blocks_that_wait_are_handed_over_together() -> None:
+def test_blocks_that_wait_are_handed_over_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "_SOON", 1e9)
     inner = Held()
     writer = opened(inner, slots=8)
     writer.write([block(0)])
@@ -177,7 +179,7 @@ def test_blocks_that_wait_are_handed_over_together() -> None:
     writer.write([block(7)])
     inner.go.set()
     writer.flush()
-    assert inner.calls == [[0], [1, 2, 3, 4], [5, 6], [7]], "at most half of the slots; a resize comes in its turn"
+    assert inner.calls == [[0], [1, 2], [3, 4, 5, 6], [7]], "at most half of the slots; a resize comes in its turn"
     assert first_values(inner) == [*range(1, 9), *[0] * 22]
     writer.close([])
 
@@ -272,10 +274,26 @@ def test_after_an_error_nothing_more_is_handed_on_and_all_that_is_lost_is_known(
     writer.abort()
 
 
-def test_of_frames_that_are_handed_over_together_those_that_fit_are_stored() -> None:
+def test_a_slow_disk_is_given_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored counts at once: nobody knows of frames handed over together before the last one is."""
+    monkeypatch.setattr(ring, "_SOON", 0)
+    inner = Held()
+    writer = opened(inner, slots=8)
+    writer.write([block(0)])
+    inner.come.wait()
+    writer.write([block(t) for t in range(1, 7)])
+    inner.go.set()
+    writer.flush()
+    assert inner.calls == [[t] for t in range(7)]
+    writer.close([])
+
+
+def test_of_frames_that_are_handed_over_together_those_that_fit_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "_SOON", 1e9)
+
     class Small(Held):
         def write(self, blocks: Sequence[ow.Block], /) -> None:
-            if sum(len(call) for call in self.calls) + len(blocks) > 3:
+            if sum(len(call) for call in self.calls) + len(blocks) > 4:
                 raise OSError("full")
             super().write(blocks)
 
@@ -285,9 +303,9 @@ def test_of_frames_that_are_handed_over_together_those_that_fit_are_stored() -> 
     inner.come.wait()
     writer.write([block(t) for t in range(1, 7)])
     inner.go.set()
-    with pytest.raises(ow.WriteError, match=r"^frame 3 \(array '0' t=3\): OSError: full"):
+    with pytest.raises(ow.WriteError, match=r"^frame 4 \(array '0' t=4\): OSError: full"):
         writer.flush()
-    assert (inner.calls, writer.lost) == ([[0], [1], [2]], [3, 4, 5, 6])
+    assert (inner.calls, writer.lost) == ([[0], [1, 2], [3]], [4, 5, 6])
     writer.abort()
 
 
