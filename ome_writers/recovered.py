@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     """
     root = str(Path(path).expanduser())
     _undo_replacing(root)
-    outcome = recovered(root, backend)
+    claimed = None
+    with suppress(OSError, ValueError):  # nothing that it could say, as of a run that did not end
+        claimed = _as_it_says(root)
+    outcome = recovered(root, backend, claimed)
     if outcome is not None:
         return outcome
     if not os.path.lexists(root):

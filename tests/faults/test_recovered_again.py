@@ -35,7 +35,7 @@ os._exit(0)
 RECOVER = """
 import os, sys
 import ome_writers as ow
-from ome_writers.resumed import ResumedRun
+from ome_writers.resumed_run import ResumedRun
 begin = ResumedRun.__init__
 def init(self, *given):
     begin(self, *given)
