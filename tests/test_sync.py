@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -148,3 +150,23 @@ def test_what_fails_in_the_thread_is_raised_by_the_next_call(tmp_path: Path, dev
 def test_what_makes_no_sense(value: Any) -> None:
     with pytest.raises(ow.SettingsError, match="sync: must be 'close', 'never' or a number of seconds"):
         ow.AcquisitionSettings(sync=value)
+
+
+def test_a_folder_that_does_not_reach_the_device_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fails(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        real(file)
+
+    dims = ow.dims_from_standard_axes({"t": 2, "y": 4, "x": 4})
+    settings = ow.AcquisitionSettings(root_path=str(tmp_path / "a.ome.zarr"), dtype="uint8", dimensions=dims)
+    stream = ow.create_stream(settings)
+    for _ in range(2):
+        stream.append(np.ones((4, 4), "uint8"))
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(ow.WriteError, match="Input/output error"):
+        stream.close()
+    assert stream.outcome is not None
+    assert stream.outcome.verdict == "failed"

@@ -7,6 +7,7 @@ and folders cannot be synchronised (Windows) as well as where they can.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -15,6 +16,10 @@ from typing import Final
 
 _PATIENCE: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Seconds to wait before another attempt: a reader that holds a small document open lets go of it soon."""
+
+
+_FAULTS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
+"""What goes wrong with a disk, and not for want of a system call."""
 
 
 def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
@@ -61,13 +66,22 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Return when the names in a folder have reached the device, where the system can do that."""
-    with contextlib.suppress(OSError):
+    """Return when the names in a folder have reached the device, where the system can do that.
+
+    Raises
+    ------
+    OSError
+        If the disk fails or is full.
+    """
+    try:
         folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:  # most systems have their own for what they cannot do
+        if error.errno in _FAULTS:
+            raise
 
 
 def sync_tree(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 from time import sleep
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import ome_writers as ow
+from ome_writers.journal import marks_beside
 from ome_writers.run import Run
 from ome_writers.testing.ways import backends
 from ome_writers.writer import writer_named
+from ome_writers.writers.buffered import BufferedWriter
 from ome_writers.writers.direct import DirectWriter
 
 FRAMES = np.arange(4 * 8 * 8, dtype="uint16").reshape(4, 8, 8) + 1
@@ -124,3 +127,53 @@ def acquired(settings: ow.AcquisitionSettings, how: str, patch: pytest.MonkeyPat
             stream.append(frame)
         patch.setattr(DirectWriter, where, interrupted)
     return stream
+
+
+class Slow(DirectWriter):
+    """A disk that takes its time for each frame behind the first."""
+
+    def write(self, blocks: Sequence[ow.Block], /) -> None:
+        if 0 not in blocks[0].frames:
+            sleep(0.3)
+        super().write(blocks)
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ome.tiff"])
+def test_frames_that_wait_in_a_ring_go_to_the_journal(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / f"cells{suffix}")
+    dims = ow.dims_from_standard_axes({"t": 4, "y": 8, "x": 8})
+    settings = ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims, buffer_bytes=2**16)
+    stream = ow.create_stream(settings, Slow())
+    for frame in FRAMES:
+        stream.append(frame)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as caught:
+        patch.setattr(BufferedWriter, "flush", interrupted)
+        stream.close()
+    assert stream.outcome is not None
+    assert (stream.outcome.verdict, stream.outcome.frames) == ("stopped", 4)
+    with pytest.raises(ow.WriteError) as again:
+        stream.close()
+    assert str(again.value) == caught.value.__notes__[0]
+    assert str(again.value).endswith("completes it with all of them")
+    assert ow.recover(root).verdict == "complete"
+    assert np.array_equal(ow.open_view(root)[:], FRAMES)
+
+
+def test_what_arrives_while_a_run_is_closed_is_noted_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "cells.ome.zarr"
+    dims = ow.dims_from_standard_axes({"t": 4, "y": 8, "x": 8})
+    settings = ow.AcquisitionSettings(root_path=str(root), dtype="uint16", dimensions=dims, buffer_bytes=2**16)
+    stream = ow.create_stream(settings, Slow())
+    for frame in FRAMES:
+        stream.append(frame)
+    closing = Thread(target=stream.close)
+    closing.start()
+    seen = set()
+    while closing.is_alive():
+        marks = marks_beside(root, 4)
+        seen.add(0 if marks is None else int(marks.sum()))
+        sleep(0.01)
+    closing.join()
+    assert seen & {1, 2, 3}

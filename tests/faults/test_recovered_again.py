@@ -15,7 +15,7 @@ from attrs import evolve
 
 import ome_writers as ow
 from ome_writers import resumed
-from ome_writers.journal import journal_folder
+from ome_writers.journal import Journal, journal_folder
 from ome_writers.lock import is_locked
 from ome_writers.writers.buffered import BufferedWriter
 from ome_writers.writers.memory import MemoryWriter
@@ -193,3 +193,35 @@ def test_an_engine_behind_a_ring_has_what_left_the_ring(tmp_path: Path, rounds: 
     missing = set(outcome.missing.tolist())
     came = [number for number in range(outcome.cursor) if number not in missing]
     assert ow.open_view(root)[:, 0, 0][came].tolist() == [number + 1 for number in came]
+
+
+@pytest.mark.parametrize("backend", ["direct", "tensorstore", "zarr-python"])
+def test_recover_takes_nothing_back_of_what_documents_say(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has no room for the journal any more, but for the documents."""
+    root = tmp_path / "a.ome.zarr"
+    dims = ow.dims_from_standard_axes({"t": 8, "y": 4, "x": 4})
+    stream = ow.create_stream(ow.AcquisitionSettings(root_path=str(root), dtype="uint8", dimensions=dims), backend)
+    for number in range(5):
+        stream.append(np.full((4, 4), number + 1, "uint8"))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        for name in ("mark", "mark_all", "say"):
+            patch.setattr(Journal, name, full)
+        if stream._run._mark is not None:  # noqa: SLF001 - the journal is asked for it but once
+            patch.setattr(stream._run, "_mark", full)  # noqa: SLF001 - as above
+        with pytest.raises(ow.WriteError, match="No space left"):
+            for _ in range(3):
+                stream.append(np.full((4, 4), 9, "uint8"))
+                assert stream.safe_frames < 8
+        with pytest.raises(ow.WriteError, match="No space left"):
+            stream.close()
+    assert stream.outcome is not None
+    assert (said := stream.outcome.frames) >= 5
+    outcome = ow.recover(root)
+    assert (outcome.verdict, outcome.frames, outcome.error) == ("failed", said, stream.outcome.error)
+    assert np.asarray(ow.open_view(root))[:5, 0, 0].tolist() == [1, 2, 3, 4, 5]
