@@ -72,13 +72,18 @@ def frames_are_those_of_their_rows(plan: ow.Plan, places: list[int], *, turned: 
         assert (expanded(found), counts[array]) == (sorted(mine.tolist()), len(mine))
 
 
-def test_frames_of_plans_of_several_segments_and_of_parts_of_a_plan() -> None:
+@pytest.mark.parametrize("short", [1, 64])
+def test_frames_of_plans_of_several_segments_and_of_parts_of_a_plan(
+    short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaps, "_SHORT", short)
     dims = ow.dims_from_standard_axes({"t": 5, "c": 2, "z": 3, "y": 8, "x": 8})
     plan = ow.compile(ow.AcquisitionSettings(root_path="a.ome.zarr", dtype="uint8", dimensions=dims))
-    for part in (plan.rest(4), plan.rest(8), plan.select(c=0), plan.select(c=1, z=2), plan.select(z=[0, 2])):
+    turned = plan.reordered(np.arange(30)[::-1])
+    for part in (plan.rest(4), plan.rest(8), plan.select(c=0), plan.select(c=1, z=2), plan.select(z=[0, 2]), turned):
         for first, stop in ((0, 1), (3, 5), (1, len(part.table))):
             found = gaps.frames_in(part, np.array([[first, stop]]))
-            assert expanded(found) == part.rows(first, stop)["frame"].tolist()
+            assert expanded(found) == sorted(part.rows(first, stop)["frame"].tolist())
 
 
 def expanded(ranges: np.ndarray) -> list[int]:

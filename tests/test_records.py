@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ome_writers.errors import FrameError
-from ome_writers.records import as_json_object, as_record
+from ome_writers.records import PlacedRecords, as_json_object, as_record
 
 
 class Shutter(Enum):
@@ -144,3 +144,10 @@ def test_one_list_may_come_twice():
 
 def test_global_metadata_has_no_keys_of_its_own():
     assert as_json_object({"exposure_time": "10 ms"}) == {"exposure_time": "10 ms"}
+
+
+def test_records_with_their_places_are_made_when_asked_for() -> None:
+    told = PlacedRecords({3: {"a": 1}, 5: {"a": 2}}, np.array([3, 5]), np.array([[0, 1], [1, 0]]))
+    assert told[1] == {"storage_index": [1, 0], "a": 2}
+    assert list(told[1:]) == [told[1]]
+    assert as_json_object({"frames": told}) == {"frames": list(told)}
