@@ -44,7 +44,7 @@ from ome_writers.writer import unmet
 from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.direct_tiff import DirectTiff
 from ome_writers.writers.direct_zarr import DirectZarr
-from ome_writers.writers.files import put_in_place
+from ome_writers.writers.files import put_in_place, unfinished
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -240,7 +240,7 @@ def _new_files(usual: Beside, paths: Beside) -> Iterator[Beside]:
         if os.path.lexists(path) and not is_ours(path):
             message = f"{path} is in the way, and was not made by prepare; move it away, or give another path"
             raise FileExistsError(message)
-    pairs = {path: path.with_name(f".{os.getpid()}.{path.name}") for path in (paths.table, paths.plan, paths.places)}
+    pairs = {path: unfinished(path) for path in (paths.table, paths.plan, paths.places)}
     try:
         yield Beside(places=pairs[paths.places], table=pairs[paths.table], plan=pairs[paths.plan])
         for path, fresh in pairs.items():

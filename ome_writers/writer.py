@@ -299,7 +299,7 @@ WRITERS: Final[dict[str, Entry]] = {
     "tensorstore": Entry(
         "ome_writers.writers.tensorstore:TensorStoreWriter", ("ome-zarr",), "tensorstore", "tensorstore"
     ),
-    "zarrs-python": Entry("ome_writers.writers.zarr_python:ZarrsWriter", ("ome-zarr",), "zarrs", "zarrs-python"),
+    "zarrs-python": Entry("ome_writers.writers.zarrs_python:ZarrsWriter", ("ome-zarr",), "zarrs", "zarrs-python"),
     "zarr-python": Entry("ome_writers.writers.zarr_python:ZarrWriter", ("ome-zarr",), "zarr", "zarr-python"),
     "acquire-zarr": Entry(
         "ome_writers.writers.acquire:AcquireZarrWriter", ("ome-zarr",), "acquire_zarr", "acquire-zarr"

@@ -28,7 +28,8 @@ from ome_writers.writers.direct import DirectWriter
 from ome_writers.writers.memory import MemoryWriter
 from ome_writers.writers.tensorstore import TensorStoreWriter
 from ome_writers.writers.tiff import TiffWriter
-from ome_writers.writers.zarr_python import ZarrsWriter, ZarrWriter
+from ome_writers.writers.zarr_python import ZarrWriter
+from ome_writers.writers.zarrs_python import ZarrsWriter
 
 
 class BlockWriter:

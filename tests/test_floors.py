@@ -76,8 +76,8 @@ FLOORS = (
     ],
     [
         *[f"writers.{name}" for name in ("__init__", "inflight", "pagefile", "memory", "tensorstore", "tiff")],
-        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "shardfiles", "acquire", "backlog")],
-        *[f"writers.{name}" for name in ("framestore", "scratch")],
+        *[f"writers.{name}" for name in ("zarrtree", "zarr_python", "zarrs_python", "shardfiles")],
+        *[f"writers.{name}" for name in ("acquire", "backlog", "framestore", "scratch")],
         *[f"writers.{name}" for name in ("direct", "direct_zarr", "direct_tiff", "tifffiles", "zarrfolder")],
         *[f"writers.{name}" for name in ("ahead",)],
         *[f"writers.{name}" for name in ("chunkcodecs", "chunkcut", "shardlog", "encoded")],

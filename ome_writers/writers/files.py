@@ -30,16 +30,23 @@ def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
     OSError
         If it cannot be written, or a reader does not let go of the old file. What stood there still stands.
     """
-    # The end of the name stays, for it says to others what kind of file this is.
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    new = unfinished(path)
     try:
-        with beside.open("wb") as file:
+        with new.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
-        put_in_place(beside, path)
+        put_in_place(new, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """Return what a file is called until it is whole.
+
+    The end of the name stays, for it says to others what kind of file this is.
+    """
+    return path.with_name(f".{os.getpid()}.{path.name}")
 
 
 def put_in_place(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ome_writers.writers.files import put_in_place, sync_file, sync_folder
+from ome_writers.writers.files import put_in_place, sync_file, sync_folder, unfinished
 from ome_writers.writers.reserve import lengthen, reserve
 
 POSITIONED = hasattr(os, "pwrite")
@@ -150,13 +150,13 @@ class PlacedFiles:
             If it cannot be made. Then there is none.
         """
         path = self.path(key)
-        beside = path.with_name(f".{os.getpid()}.{path.name}")
+        new = unfinished(path)
         try:
             try:
-                file = os.open(beside, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
+                file = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = os.open(beside, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
+                file = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             try:
                 if size:
                     lengthen(file, size)
@@ -167,10 +167,10 @@ class PlacedFiles:
             finally:
                 # Windows renames no file that is open.
                 os.close(file)
-            put_in_place(beside, path)
+            put_in_place(new, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+                new.unlink(missing_ok=True)
             raise
 
     def put_new(self, key: str, data: Buffer) -> None:

@@ -1,4 +1,4 @@
-"""OME-Zarr through zarr-python, whole shards (or whole chunks) at a time; and the same with the codecs of zarrs.
+"""OME-Zarr through zarr-python, whole shards (or whole chunks) at a time; `zarrs_python.py` is the same in Rust.
 
 1. Every `zarr.json` is written by us. zarr is given the arrays as those documents describe them.
 2. Each array has a codec pipeline of its own, so nobody's `zarr.config` is touched: that is one for the whole process,
@@ -221,27 +221,6 @@ class ZarrWriter:
     def abort(self) -> None:
         """Let go of everything; what was written is stored."""
         self._arrays = {}
-
-
-class ZarrsWriter(ZarrWriter):
-    """Writes OME-Zarr 0.5 with zarr-python and the codecs of zarrs, which are written in Rust, to a folder."""
-
-    capabilities = Capabilities(
-        name="zarrs-python",
-        formats=frozenset({"ome-zarr"}),
-        unit="shard",
-        order="any",
-        readable=True,
-        atomic_replace=True,
-        ack="block",
-        urls=False,
-    )
-
-    def _pipeline(self, metadata: ArrayV3Metadata, store: Store) -> CodecPipeline:
-        import zarrs
-
-        pipeline: CodecPipeline = zarrs.ZarrsCodecPipeline.from_array_metadata_and_store(metadata, store)
-        return pipeline
 
 
 def _store_at(url: str) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from ome_writers.testing.runs import whole_blocks as blocks
 from ome_writers.testing.runs import zarr_plan as plan_of
 from ome_writers.writer import choose_writer, unmet
 from ome_writers.writers.tensorstore import TensorStoreWriter
-from ome_writers.writers.zarr_python import ZarrsWriter, ZarrWriter
+from ome_writers.writers.zarr_python import ZarrWriter
+from ome_writers.writers.zarrs_python import ZarrsWriter
 
 GROUP = ow.Document("", "group", {"said": "running"})
 FINAL = ow.Document("", "group", {"said": "complete"})
@@ -86,6 +88,31 @@ def test_blocks_are_read_back_as_they_were(tmp_path: Path, chunks: Any, shards: 
     assert np.array_equal(stored(tmp_path / "a"), data)
     writer.close([FINAL])
     assert np.array_equal(zarr.open_array(tmp_path / "a" / "0", mode="r")[:], data)
+
+
+@EACH
+@pytest.mark.parametrize("shards", [{}, {"t": 2}], ids=["chunks", "shards"])
+def test_nobody_ever_sees_half_a_file(tmp_path: Path, shards: Any, make: Any) -> None:
+    plan = plan_of({"t": 16, "y": 1024, "x": 1024}, shards=shards)
+    writer, data = opened(make, tmp_path / "a", plan), pixels((16, 1024, 1024))
+    sizes, done = set[int](), threading.Event()
+
+    def look() -> None:
+        last = False
+        while not last:
+            last = done.is_set()
+            sizes.update(path.stat().st_size for path in (tmp_path / "a" / "0" / "c").glob("*/0/0"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for block in blocks(plan, 0, data):
+        writer.write([block])
+    done.set()
+    thread.join()
+    writer.close([])
+    assert sizes == {path.stat().st_size for path in (tmp_path / "a" / "0" / "c").glob("*/0/0")}
+    assert len(sizes) == 1
+    assert not [name for name in chunk_files(tmp_path / "a" / "0") if "/." in name]
 
 
 @EACH
