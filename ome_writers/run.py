@@ -149,6 +149,7 @@ class Run(InTurn):
         waited = 0.0
         if self._failure is None:
             try:
+                self.require_there()
                 self._replay()
                 for lane in self.lanes:
                     lane.end()
