@@ -60,6 +60,9 @@ class InTurn(SafeRun):
                 self._stored(buffer, flags, number)
             except Exception as error:  # noqa: BLE001 - what is raised says more
                 raise (failure := self._failed(error, self.cursor)) from failure.__cause__
+            except BaseException:
+                self._interrupted_at(self.cursor)
+                raise
             self._next += 1
             self.cursor += 1
 

@@ -64,6 +64,8 @@ class SafeRun(RunState):
         self.syncing: Syncing | None = None
         """What is to be known to bring the dataset to the device, if that is wanted."""
         self.syncer: Syncer | None = None
+        self._torn = ""
+        """Which frame was interrupted on its way to a writer that cannot be given one twice."""
         self.presence: Presence | None = None
         """What knows the dataset again, if it stands on a disk."""
         self.held: Lock | None = None
@@ -72,6 +74,21 @@ class SafeRun(RunState):
 
     def _begin_forked(self) -> None:
         disowned_in_forks(self)
+
+    def _interrupted_at(self, place: int) -> None:
+        """Take no more frames, if the writer may have one already, and would take it for the next."""
+        if self.writer.capabilities.order == "planned":
+            self._torn = str(self.plan.locate(place))
+            self._forget_ahead()
+
+    def _require_going_on(self) -> None:
+        super()._require_going_on()
+        if self._torn:
+            name = self.writer.capabilities.name
+            raise WriteError(
+                f"{self._torn} was interrupted, and {name} may have stored it or not: close the stream, which ends "
+                "before that frame"
+            )
 
     # ── whose it is ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -269,6 +286,7 @@ class SafeRun(RunState):
             self.require_there()
             if self._failure is not None:
                 self._cut(told)
+            self._trim()
             self.writer.close(self.documents())
             return self._sync()
         except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
@@ -285,6 +303,16 @@ class SafeRun(RunState):
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()
         return 0.0
+
+    def _trim(self) -> None:
+        """Have a writer that cannot be given a frame twice take away what is not counted."""
+        trim, outcome = getattr(self.writer, "trim", None), self.outcome
+        if trim is None or outcome is None or outcome.verdict == "complete":
+            return
+        stop = outcome.cursor
+        for first, last in reversed(outcome.gaps.tolist()):
+            stop = first if last == stop else stop
+        trim(stop)
 
     def _end_journal(self) -> None:
         """Remove the journal, unless something of it could still be of use: to go on, or to recover."""

@@ -122,7 +122,8 @@ class Writer(Protocol):
     before the process is forked; returns when no thread of a library is at work, since a child that inherits a
     half-done piece of work may never end. `recount(marks)`: called after a crash, when the dataset was opened with
     `attach`, with a byte for each place of the plan (see `ome_writers.journal_file`); returns what the dataset itself
-    says of them.
+    says of them. `trim(places)`: called before `close` if a run is not whole; what frames behind so many places of the
+    plan have left is not counted.
 
     Examples
     --------

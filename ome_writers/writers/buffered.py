@@ -127,6 +127,18 @@ class BufferedWriter:
         direct: Callable[..., Any] = cast("Any", self.inner).recount
         return direct
 
+    @property
+    def trim(self) -> Callable[..., None]:
+        """As the other writer, if it has this, once all that was put in line is stored."""
+        direct: Callable[..., None] = cast("Any", self.inner).trim
+
+        def trimmed(places: int) -> None:
+            if self.ring is not None and not self.ring.told:
+                self._through()
+            direct(places)
+
+        return trimmed
+
     def rest(self) -> None:
         """Return when nothing is in line, and the other writer is at rest too."""
         with contextlib.suppress(Exception):  # whoever writes next is told
