@@ -318,7 +318,6 @@ class RunState:
                 f"no more frames are taken after this: {self._failure}", self._failure.frame
             ) from self._failure
 
-
     def _require_own(self) -> None:
         """Refuse what would touch the files of another process."""
         if self.disowned:

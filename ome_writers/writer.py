@@ -110,8 +110,9 @@ class Writer(Protocol):
 
     Calls come one at a time, from any thread, in this order: `open`; any number of `write`, `resize`, `read` and
     `flush`; then `close` or `abort`. (With `capabilities.parallel`, `write` may run at the same time for different
-    arrays.) What a writer raises is raised in the caller's thread as `WriteError`, and after that only `close` and
-    `abort` follow. Documents that change after the end come through another `open(attach=True)` and `close`.
+    arrays.) What a writer raises is raised in the caller's thread as `WriteError`. After that only `close` or `abort`
+    follow, and before these once more what is left in blocks: a disk that failed may work again. Documents that change
+    after the end come through another `open(attach=True)` and `close`.
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
 

@@ -158,7 +158,9 @@ class BufferedWriter:
         if ring is None and self._plan is not None:
             ring = self._begin(self._plan)
         for block in blocks:
-            if ring is None or block.data.nbytes > ring.stride:
+            if ring is None or ring.told:
+                self.inner.write((block,))
+            elif block.data.nbytes > ring.stride:
                 self._through()
                 self.inner.write((block,))
             else:
