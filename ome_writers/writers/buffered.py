@@ -146,7 +146,7 @@ class BufferedWriter:
         getattr(self.inner, "rest", tuple)()
 
     def write(self, blocks: Sequence[Block], /) -> None:
-        """Copy blocks and put them in line; waits while there is no room.
+        """Copy blocks and put them in line; waits while there is no room. After an error they are written at once.
 
         Raises
         ------
