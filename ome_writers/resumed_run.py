@@ -82,14 +82,16 @@ class ResumedRun(Run):
         self._kept.mark_all(waits.tolist())
 
     def _make_room(self) -> None:
-        """Make arrays as long as they are in a run that has come to here."""
+        """Make arrays as long as they are in a run that has come to here; never shorter, which would lose frames."""
+        if (axis := self._endless) is not None:
+            lengths = [shape[axis] for shape in self.plan.shapes(self._end)]
+            if self._in_steps:
+                lengths = [self.plan.announced(max(lengths))] * len(lengths)
+            for array, (length, shape, block) in enumerate(zip(lengths, self._shapes, self._blocks, strict=True)):
+                size = block[axis]
+                self._shapes[array] = (*shape[:axis], -(-length // size) * size, *shape[axis + 1 :])
         for array, shape in enumerate(self._shapes):
             self.writer.resize(array, shape)
-        if self._endless is not None and self._end:
-            row = self.plan.rows(self._end - 1, self._end)[0]
-            index = tuple(row["index"].tolist())
-            for array in range(len(self._shapes)) if not self._in_steps else (int(row["array"]),):
-                self._grow(array, index)
 
     def _append(self, stop: int) -> None:
         """Hand over all frames behind those that came, in turn, blank ones where none waits."""
