@@ -106,4 +106,8 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    # Whoever comes last is called first: to come to rest, runs need what these two lock for the time of a fork.
+    import concurrent.futures.thread  # noqa: F401
+    import logging  # noqa: F401
+
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -237,11 +237,13 @@ def _came(
     plan, stop = _told(plan, outcome, shapes)
     for first in range(0, stop, _ROWS):
         rows = plan.rows(first, min(first + _ROWS, stop))
-        here = ~inside(outcome.gaps, np.arange(first, first + len(rows)))
-        flat = bounds[rows["array"]] + (rows["index"] * steps[rows["array"]]).sum(axis=1)
-        came[flat[here]] = True
+        # Frames that did not come may lie beyond the arrays, which end with the last that did.
+        here = np.flatnonzero(~inside(outcome.gaps, np.arange(first, first + len(rows))))
+        array = rows["array"][here]
+        flat = bounds[array] + (rows["index"][here] * steps[array]).sum(axis=1)
+        came[flat] = True
         if places is not None:
-            places[flat] = np.arange(first, first + len(rows))
+            places[flat] = first + here
     return np.split(came, bounds[1:-1]), None if places is None else np.split(places, bounds[1:-1])
 
 

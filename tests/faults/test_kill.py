@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 
 from ome_writers.testing import Way, ways
 from ome_writers.testing.faults import Case, acknowledged, running
@@ -127,3 +131,30 @@ def test_a_termination_is_no_worse_than_a_kill(tmp_path: Path) -> None:
         process.terminate()
         process.wait(timeout=60)
     assert case.there() == list(range(40))
+
+
+FORKS = """
+import os, sys
+import numpy as np
+import ome_writers as ow
+
+dims = ow.dims_from_standard_axes({"t": 400, "y": 64, "x": 64})
+settings = ow.AcquisitionSettings(root_path=sys.argv[1], dtype="uint16", dimensions=dims, buffer_bytes=1 << 24)
+with ow.create_stream(settings, sys.argv[2]) as stream:
+    for number in range(400):
+        stream.append(np.full((64, 64), number + 1, "uint16"))
+        if number == 300:
+            if os.fork() == 0:
+                os._exit(0)
+            os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks there")
+@pytest.mark.parametrize("writer", ["direct", "tensorstore", "zarr-python", "zarrs-python"])
+def test_a_fork_with_frames_in_line(tmp_path: Path, writer: str) -> None:
+    """Threads of libraries are needed to store them, and other libraries lock what these need while there is a fork."""
+    command = [sys.executable, "-c", FORKS, str(tmp_path / "a.ome.zarr"), writer]
+    subprocess.run(command, check=True, timeout=60)
+    pixels = zarr.open_array(tmp_path / "a.ome.zarr" / "0", mode="r")[:]
+    assert (pixels == np.arange(1, 401)[:, None, None]).all()
