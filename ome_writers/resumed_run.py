@@ -61,7 +61,10 @@ class ResumedRun(Run):
         for start in range(0, stop, _STRETCH):
             end = min(start + _STRETCH, stop)
             came = ~inside(self._claimed.gaps, self.plan.rows(start, end)["frame"])
-            news = start + np.flatnonzero(came & (self._marks[start:end] != CAME))
+            marks = self._marks[start:end]
+            news = start + np.flatnonzero(came & (marks != CAME))
+            # What an engine was given, and has lost, was found out when that ended.
+            marks[~came & (marks == GIVEN)] = 0
             self._marks[news] = CAME
             self._kept.mark_all(news.tolist())
 
