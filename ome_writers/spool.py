@@ -52,6 +52,9 @@ class Spool:
     def __contains__(self, number: int) -> bool:
         return number in self._kept
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def keep(self, number: int, frame: NDArray[Any]) -> None:
         """Keep a frame.
 
