@@ -76,6 +76,8 @@ def gallery_of(path: str | os.PathLike[str]) -> Gallery:
     """
     root = Path(path)
     found = read_dataset(root)
+    if not found.images:
+        raise NotADataset(f"{path}: {found.kind}")
     if found.kind.startswith("OME-TIFF"):
         return _tiff(root, found)
     if not found.images[0].axes or found.images[0].files:

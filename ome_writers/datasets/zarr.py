@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.datasets.words import Axis, Dataset, Image, counted
+from ome_writers.errors import NotADataset
+from ome_writers.regular import read_json, understood
+from ome_writers.zarrjson import sizes_in
 
 _V2_TYPES = {"b1": "bool", "f2": "float16", "f4": "float32", "f8": "float64"} | {
     f"{kind}{size}": f"{name}{8 * size}" for kind, name in (("u", "uint"), ("i", "int")) for size in (1, 2, 4, 8)
 }
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(read_regular(path, MOST_DOCUMENT))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NotADataset(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise NotADataset(f"{path}: must be a JSON object; got {type(value).__name__}")
-    return value
+def _document(path: Path) -> Path:
+    """Return the file that says what a group or an array is."""
+    old = (path / name for name in (".zattrs", ".zgroup", ".zarray"))
+    return next((file for file in old if file.is_file()), path / "zarr.json")
 
 
 def read_node(path: Path) -> dict[str, Any] | None:
     """Return the metadata of a zarr group or array of either format, in the words of format 3, or `None`."""
     if (path / "zarr.json").is_file():
-        return _load(path / "zarr.json")
+        return read_json(path / "zarr.json")
     for name, kind in ((".zarray", "array"), (".zgroup", "group")):
         if (path / name).is_file():
-            attributes = _load(path / ".zattrs") if (path / ".zattrs").is_file() else {}
-            return {**_load(path / name), "node_type": kind, "attributes": attributes}
+            attributes = read_json(path / ".zattrs") if (path / ".zattrs").is_file() else {}
+            return {**read_json(path / name), "node_type": kind, "attributes": attributes}
     return None
 
 
 def read_zarr(path: Path, node: dict[str, Any]) -> Dataset:
     """Return what is in the zarr folder `path`, whose own metadata is `node`."""
-    try:
+    with understood(_document(path)):
         return _bare_array(path, node) if node.get("node_type") == "array" else _ome_zarr(path, node)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise NotADataset(f"{path}: its metadata is incomplete or malformed ({error!r})") from error
 
 
 def _bare_array(path: Path, node: dict[str, Any]) -> Dataset:
@@ -57,7 +52,7 @@ def _ome_zarr(path: Path, node: dict[str, Any]) -> Dataset:
     groups = list(_image_groups(path, ome))
     if not groups:
         raise NotADataset(f"{path}: is a zarr group without OME-Zarr images")
-    images = tuple(_image(path, key, _ome(path, key)) for key in groups)
+    images = tuple(_image(path, key) for key in groups)
     what = counted(images)
     if "plate" in ome:
         what = f"plate of {len(ome['plate']['rows'])} × {len(ome['plate']['columns'])} wells, {what}"
@@ -94,7 +89,13 @@ def _image_groups(root: Path, ome: dict[str, Any]) -> Iterator[str]:
             number += 1
 
 
-def _image(root: Path, key: str, ome: dict[str, Any]) -> Image:
+def _image(root: Path, key: str) -> Image:
+    ome = _ome(root, key)
+    with understood(_document(root / key)):
+        return _described(root, key, ome)
+
+
+def _described(root: Path, key: str, ome: dict[str, Any]) -> Image:
     if not ome.get("multiscales"):
         raise NotADataset(f"{root / key}: should be an image, but has no multiscales metadata")
     multiscales = ome["multiscales"][0]
@@ -142,13 +143,15 @@ def _array(
     path: Path, node: dict[str, Any]
 ) -> tuple[tuple[int, ...], str, tuple[int, ...] | None, tuple[int, ...] | None]:
     """Return shape, dtype, shape of chunks and shape of shards of a zarr array."""
-    if node.get("zarr_format") == 2:  # noqa: PLR2004 - the old format
-        dtype = str(node["dtype"])
-        return tuple(node["shape"]), _V2_TYPES.get(dtype[1:], dtype), tuple(node["chunks"]), None
-    if node.get("node_type") != "array":
-        raise NotADataset(f"{path}: must be a zarr array; got a {node.get('node_type', 'nothing')}")
-    grid = tuple(node["chunk_grid"]["configuration"]["chunk_shape"])
-    for codec in node.get("codecs", ()):
-        if codec["name"] == "sharding_indexed":
-            return tuple(node["shape"]), node["data_type"], tuple(codec["configuration"]["chunk_shape"]), grid
-    return tuple(node["shape"]), node["data_type"], grid, None
+    old = node.get("zarr_format") == 2  # noqa: PLR2004 - of the formats
+    with understood(path / (".zarray" if old else "zarr.json")):
+        if old:
+            dtype = str(node["dtype"])
+            return sizes_in(node, "shape"), _V2_TYPES.get(dtype[1:], dtype), sizes_in(node, "chunks"), None
+        if node.get("node_type") != "array":
+            raise NotADataset(f"{path}: must be a zarr array; got a {node.get('node_type', 'nothing')}")
+        shape, grid = sizes_in(node, "shape"), sizes_in(node["chunk_grid"]["configuration"], "chunk_shape")
+        for codec in node.get("codecs", ()):
+            if codec["name"] == "sharding_indexed":
+                return shape, str(node["data_type"]), sizes_in(codec["configuration"], "chunk_shape"), grid
+        return shape, str(node["data_type"]), grid, None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ome_writers.datasets.words import NotADataset
+from ome_writers.errors import NotADataset
 from ome_writers.progress import counted
 from ome_writers.target import absent
 from ome_writers.validation.words import Check, Findings, Report

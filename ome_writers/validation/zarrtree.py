@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from ome_writers.datasets.words import NotADataset
 from ome_writers.datasets.zarr import read_node
+from ome_writers.errors import NotADataset
 from ome_writers.validation.words import Findings
 
 Json = dict[str, Any]
@@ -98,7 +98,7 @@ class _Reader:
             return None
         try:
             body = read_node(where)
-        except NotADataset as error:
+        except (NotADataset, OSError) as error:
             self.check.fault(key, str(error))
             return None
         if body is None:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,27 @@ _PATIENCE: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 _FAULTS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 """What goes wrong with a disk, and not for want of a system call."""
+
+
+@contextlib.contextmanager
+def located(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have errors of the disk say where it failed: the system says so of files that are opened, not of those written.
+
+    An error that says it already, or that the system did not raise, stays as it is.
+
+    Examples
+    --------
+    >>> with located("cells.ome.zarr/zarr.json"):
+    ...     raise OSError(errno.EIO, "Input/output error")
+    Traceback (most recent call last):
+    OSError: [Errno 5] Input/output error: 'cells.ome.zarr/zarr.json'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path) or None
+        raise
 
 
 def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
@@ -32,7 +53,7 @@ def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
     """
     new = unfinished(path)
     try:
-        with new.open("wb") as file:
+        with located(path), new.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
         put_in_place(new, path)
     except BaseException:
@@ -68,7 +89,7 @@ def put_in_place(source: Path, target: Path) -> None:
 def sync_file(path: Path) -> None:
     """Return when the content of a file has reached the device."""
     # Windows synchronises only what is open for writing.
-    with path.open("rb+") as file:
+    with located(path), path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -81,11 +102,12 @@ def sync_folder(path: Path) -> None:
         If the disk fails or is full.
     """
     try:
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with located(path):
+            folder = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:  # most systems have their own for what they cannot do
         if error.errno in _FAULTS:
             raise
