@@ -240,7 +240,11 @@ def journal_of(root: str | os.PathLike[str]) -> Journal | None:
 def _loaded(folder: Path) -> Journal:
     with problems_in(folder / RUN):
         begun = begun_from_json(read_regular(folder / RUN, MOST_DOCUMENT, links=False))
-    journal = Journal(folder, load_plan(folder / _PLAN), begun)
+    plan = load_plan(folder / _PLAN)
+    if len(begun.stamp.uuids) <= len(plan.layout.files):
+        where = str(folder / RUN), "stamp", "uuids"
+        raise PlanError([Problem(where, "invalid_file", "must be one for each file, and one more")])
+    journal = Journal(folder, plan, begun)
     try:
         journal.load()
     except BaseException:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from ome_writers.errors import NotADataset
 from ome_writers.owned_chunks import OLD, grid_of, strange_chunks
 from ome_writers.owned_tiffs import is_ome_tiff, is_xml, why_no_set
-from ome_writers.regular import head_of, read_json
+from ome_writers.regular import head_of, read_json, understood
 
 _NEW: Final = 3
 _DOCUMENTS: Final = {
@@ -52,7 +52,8 @@ def why_not_dataset(path: Path) -> str | None:
         If the disk fails.
     """
     try:
-        return _why_not(path)
+        with understood(path):
+            return _why_not(path)
     except NotADataset as error:
         return f"one of its documents cannot be understood: {error}"
 

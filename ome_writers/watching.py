@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from attrs import evolve
 
+from ome_writers.check import shown
 from ome_writers.datasets.facts import facts_from
-from ome_writers.errors import NotADataset
+from ome_writers.documents import Verdict
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.journal import marks_beside
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent
 from ome_writers.lock import is_locked
@@ -74,6 +76,8 @@ def state_of(path: str | os.PathLike[str], before: Sight | None = None) -> Sight
 
 def _state(path: str | os.PathLike[str], said: Mapping[str, Any], before: Sight | None) -> Sight:
     planned, verdict, gone = said.get("planned"), said["verdict"], False
+    if verdict not in get_args(Verdict):
+        raise Malformed(f"verdict: must be one of {', '.join(get_args(Verdict))}; got {shown(verdict)}")
     missing: int | None = None
     if verdict != "running":
         frames, missing = int(said["frames"]), sum(last - first + 1 for first, last in said.get("missing", ()))

@@ -45,7 +45,7 @@ def read_tiff(path: Path, file: Path) -> Dataset:
     try:
         with understood(file), opened_tiff(file, is_ome=None) as tif:
             if xml := ome_xml(file, tif.ome_metadata):
-                return _ome_tiff(path, xml)
+                return _ome_tiff(path, metadata_file(file, tif.ome_metadata) or file, xml)
             images = tuple(_series(file, number, series) for number, series in enumerate(tif.series))
     except tifffile.TiffFileError as error:
         raise NotADataset(f"{file}: cannot be read as TIFF: {error}") from error
@@ -102,13 +102,13 @@ def is_tiff(file: Path) -> bool:
     return file.suffix.lower() in (".tif", ".tiff")
 
 
-def _ome_tiff(path: Path, xml: str) -> Dataset:
+def _ome_tiff(path: Path, file: Path, xml: str) -> Dataset:
     from ome_types import from_xml
 
     try:
         ome = from_xml(_thinned(xml))
     except Exception as error:  # the errors of two libraries, and no common base
-        raise NotADataset(f"{path}: its OME-XML cannot be read: {error}") from error
+        raise NotADataset(f"{file}: its OME-XML cannot be read: {error!s:.300}") from error
     images = tuple(_image(number, image.name, image.pixels) for number, image in enumerate(ome.images))
     what = counted(images)
     for plate in ome.plates[:1]:

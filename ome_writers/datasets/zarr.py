@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ome_writers.check import shown
 from ome_writers.datasets.words import Axis, Dataset, Image, counted
-from ome_writers.errors import NotADataset
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.regular import read_json, understood
 from ome_writers.zarrjson import sizes_in
 
@@ -41,7 +42,7 @@ def read_zarr(path: Path, node: dict[str, Any]) -> Dataset:
 
 def _bare_array(path: Path, node: dict[str, Any]) -> Dataset:
     shape, dtype, chunks, shards = _array(path, node)
-    axes = tuple(Axis(name or "?") for name in node.get("dimension_names") or [None] * len(shape))
+    axes = tuple(Axis(str(name or "?")) for name in node.get("dimension_names") or [None] * len(shape))
     image = Image(path="", name=path.name, array="", shape=shape, dtype=dtype, axes=axes, chunks=chunks, shards=shards)
     return Dataset(str(path), f"zarr array of format {node.get('zarr_format', '?')}, without OME metadata", (image,))
 
@@ -58,13 +59,23 @@ def _ome_zarr(path: Path, node: dict[str, Any]) -> Dataset:
         what = f"plate of {len(ome['plate']['rows'])} × {len(ome['plate']['columns'])} wells, {what}"
     version = ome.get("version") or _version_of(_ome(path, groups[0]))
     run = attributes.get("ome_writers") or {}
-    return Dataset(str(path), f"OME-Zarr {version}, {what}", images, run.get("verdict"), run.get("frames"))
+    verdict, frames = run.get("verdict"), run.get("frames")
+    return Dataset(
+        str(path),
+        f"OME-Zarr {version}, {what}",
+        images,
+        verdict if isinstance(verdict, str) else None,
+        frames if isinstance(frames, int) else None,
+    )
 
 
 def _ome(root: Path, key: str) -> dict[str, Any]:
-    attributes = (read_node(root / key) or {}).get("attributes") or {}
-    ome: dict[str, Any] = attributes.get("ome", attributes)
-    return ome
+    with understood(_document(root / key)):
+        attributes = (read_node(root / key) or {}).get("attributes") or {}
+        ome = attributes.get("ome", attributes)
+        if not isinstance(ome, dict):
+            raise Malformed(f"attributes.ome: must be an object; got {shown(ome)}")
+        return ome
 
 
 def _version_of(ome: dict[str, Any]) -> str:
@@ -78,10 +89,13 @@ def _image_groups(root: Path, ome: dict[str, Any]) -> Iterator[str]:
         yield ""
     elif "plate" in ome:
         for well in ome["plate"].get("wells", ()):
-            fields = _ome(root, well["path"]).get("well", {}).get("images", ())
-            yield from (f"{well['path']}/{field['path']}" for field in fields)
+            said = _ome(root, str(well["path"]))
+            with understood(_document(root / str(well["path"]))):
+                fields = [str(field["path"]) for field in said.get("well", {}).get("images", ())]
+            yield from (f"{well['path']}/{field}" for field in fields)
     elif series := _ome(root, "OME").get("series"):
-        yield from series
+        with understood(_document(root / "OME")):
+            yield from list(map(str, series))
     elif "bioformats2raw.layout" in ome:
         number = 0
         while read_node(root / str(number)):
@@ -97,7 +111,7 @@ def _image(root: Path, key: str) -> Image:
 
 def _described(root: Path, key: str, ome: dict[str, Any]) -> Image:
     if not ome.get("multiscales"):
-        raise NotADataset(f"{root / key}: should be an image, but has no multiscales metadata")
+        raise Malformed("should be that of an image, but has no multiscales metadata")
     multiscales = ome["multiscales"][0]
     level = multiscales["datasets"][0]
     array = f"{key}/{level['path']}".strip("/")
@@ -116,7 +130,7 @@ def _described(root: Path, key: str, ome: dict[str, Any]) -> Image:
         chunks=chunks,
         shards=shards,
         levels=len(multiscales["datasets"]),
-        channels=tuple((str(channel.get("label") or ""), channel.get("color")) for channel in channels),
+        channels=tuple((str(one.get("label") or ""), _text(one.get("color"))) for one in channels),
     )
 
 
@@ -134,9 +148,13 @@ def _axes(multiscales: dict[str, Any], level: dict[str, Any], ndim: int) -> tupl
                     a + b for a, b in zip(values["translation"], step["translation"], strict=False)
                 ]
     return tuple(
-        Axis(axis["name"], axis.get("type"), axis.get("unit"), scale, translation)
+        Axis(str(axis["name"]), _text(axis.get("type")), _text(axis.get("unit")), scale, translation)
         for axis, scale, translation in zip(multiscales["axes"], values["scale"], values["translation"], strict=False)
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _array(
@@ -149,7 +167,7 @@ def _array(
             dtype = str(node["dtype"])
             return sizes_in(node, "shape"), _V2_TYPES.get(dtype[1:], dtype), sizes_in(node, "chunks"), None
         if node.get("node_type") != "array":
-            raise NotADataset(f"{path}: must be a zarr array; got a {node.get('node_type', 'nothing')}")
+            raise Malformed(f"node_type: must be 'array'; got {shown(node.get('node_type'))}")
         shape, grid = sizes_in(node, "shape"), sizes_in(node["chunk_grid"]["configuration"], "chunk_shape")
         for codec in node.get("codecs", ()):
             if codec["name"] == "sharding_indexed":

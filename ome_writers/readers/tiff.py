@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
-from ome_writers.errors import Malformed
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.images import ranges_in
 from ome_writers.jsontext import value_in
 from ome_writers.layout import MOST_IMAGES
@@ -79,6 +79,8 @@ class TiffArrays:
                     page = self._page(where, number)
                 except IndexError:  # the run goes on, or was killed, and pages are appended as frames come
                     continue
+                except tifffile.TiffFileError as error:
+                    raise NotADataset(f"{where.file}: is damaged: {error}") from error
                 out[index] = page.asarray().reshape(frame)[selection[-2:]]
         return out
 
