@@ -38,8 +38,8 @@ def located(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = os.fspath(path) or None
+        if error.errno is not None and error.filename is None and os.fspath(path):
+            error.filename = os.fspath(path)
         raise
 
 

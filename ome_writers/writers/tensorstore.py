@@ -274,5 +274,15 @@ def _below(folder: str) -> Any:
 
 
 def _finish(futures: Iterable[Any]) -> None:
+    """Wait for what is on its way.
+
+    Raises
+    ------
+    OSError
+        If the disk, or whatever takes it, fails; the library calls that a `ValueError`, and says where.
+    """
     for future in futures:
-        future.result()
+        try:
+            future.result()
+        except ValueError as error:
+            raise OSError(str(error)) from error
