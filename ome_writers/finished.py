@@ -51,6 +51,8 @@ def finish(
         If the dataset was not prepared, or the files beside it are gone.
     PlanError
         If these do not fit it, or there are not so many frames. Nothing has been changed.
+    NotADataset
+        If a document of the dataset cannot be understood. Nothing has been changed.
     OSError
         If the disk fails. What came is stored, and `finish` can be called again.
 

@@ -53,6 +53,8 @@ def recovered(root: str, backend: Backend = None, claimed: Outcome | None = None
     ------
     PlanError
         If its writer is not here, or cannot put frames that wait into it.
+    NotADataset
+        If one of its documents cannot be understood.
     FileNotFoundError
         If the dataset, or part of it, is gone.
     OSError
@@ -84,8 +86,10 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     ------
     PlanError
         If the dataset is of another plan, cannot be gone on with, or has no journal.
+    NotADataset
+        If one of its documents cannot be understood.
     OSError
-        If it cannot be read or written. It can be done again.
+        If it cannot be read or written; says where. It can be done again.
     """
     root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
     if not root or is_url(root):

@@ -187,6 +187,14 @@ def test_a_plan_that_is_none(datasets: Path, tmp_path: Path, case: Case, damage:
     assert f"{path}: is no plan file: " in refused(folder, "zarr", how)
 
 
+@pytest.mark.parametrize("made", ["zarr", "tensorstore", "zarr-python"])
+def test_an_array_of_other_axes(datasets: Path, tmp_path: Path, made: str) -> None:
+    folder = Path(shutil.copytree(datasets / made, tmp_path / "here"))
+    path = damaged(folder, ARRAY, lambda data: data.replace(b'"shape": [', b'"shape": [1, ', 1))
+    said = refused(folder, made, "recover")
+    assert said.startswith(f"{path}: shape: must be a number for each of 4 axes; got [1, ")
+
+
 def test_a_journal_with_too_few_uuids(datasets: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(datasets / "tiff", tmp_path / "here"))
     path = damaged(folder, "a.journal/run.json", lambda data: re.sub(rb'"uuids": \[[^]]*\]', b'"uuids": ["x"]', data))
