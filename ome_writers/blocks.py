@@ -79,6 +79,12 @@ class OpenBlock:
         self.came.append(slot)
         self.slots.append(slot)
 
+    def forget(self, which: int) -> None:
+        """Take the `which`th frame that came for one that did not."""
+        for of_frames in (self.frames, self.places):
+            del of_frames[which]
+        self.slots.remove(self.came.pop(which))
+
     def seen_through(self, selection: Rectangle, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels of a selection with those of the frames that have come to here."""
         index = np.array(np.unravel_index(np.array(self.slots, np.int64), self.extent)).T + self.start

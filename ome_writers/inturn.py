@@ -5,6 +5,7 @@ Where a frame goes, when a block opens and closes and in which buffer it lies, i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -60,6 +61,9 @@ class InTurn(SafeRun):
                 self._stored(buffer, flags, number)
             except Exception as error:  # noqa: BLE001 - what is raised says more
                 raise (failure := self._failed(error, self.cursor)) from failure.__cause__
+            except BaseException:
+                self._interrupted_at(self.cursor)
+                raise
             self._next += 1
             self.cursor += 1
 
@@ -225,8 +229,32 @@ class InTurn(SafeRun):
         self.writer.flush()
         self.settle()
 
-    def _hand_over_all(self) -> None:
+    def rescue(self) -> None:
+        """Hand over what rests in open blocks, after something went wrong that may be over; what fails stays there.
+
+        A frame that was refused with that error may lie in them too, and does not count.
+        """
         for buffer, block in list(self._open.items()):
-            absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
-            block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
-            self._hand_over(buffer)
+            for which in reversed(range(len(block.places))):
+                if not self._counts(block.places[which]):
+                    block.forget(which)
+            # The first time a writer may tell of what it was given before.
+            for _ in range(2):
+                with contextlib.suppress(Exception):
+                    self._hand_over_one(buffer)
+                    break
+
+    def _counts(self, place: int) -> bool:
+        """Return whether the frame at a place counts as taken."""
+        return place < self.cursor if self.puts is None or self._in_turn else place in self.puts
+
+    def _hand_over_all(self) -> None:
+        for buffer in list(self._open):
+            self._hand_over_one(buffer)
+
+    def _hand_over_one(self, buffer: int) -> None:
+        """Hand over a block whose frames did not all come."""
+        block = self._open[buffer]
+        absent = np.setdiff1d(np.arange(len(block.pixels)), block.slots)
+        block.pixels[absent] = self.plan.layout.arrays[block.array].fill_value
+        self._hand_over(buffer)

@@ -171,6 +171,9 @@ class Lane(Run):
         else:
             super()._stored(buffer, flags, number)
 
+    def _counts(self, place: int) -> bool:
+        return self.whole._counts(place)  # noqa: SLF001 - as above
+
     def _is_closing(self) -> bool:
         return self.whole._is_closing()  # noqa: SLF001 - a lane is a part of it
 

@@ -149,6 +149,7 @@ class Run(InTurn):
         waited = 0.0
         if self._failure is None:
             try:
+                self.require_there()
                 self._replay()
                 for lane in self.lanes:
                     lane.end()
@@ -161,9 +162,20 @@ class Run(InTurn):
         if self.puts is not None:
             self.puts.close()
         if self._failure is not None:
-            with contextlib.suppress(OSError):  # What went wrong first is what is told.
+            with contextlib.suppress(Exception):  # What went wrong first is what is told.
+                self._rescue()
                 waited = self._sync()
         return waited
+
+    def _rescue(self) -> None:
+        """Store what rests in open blocks, after a failure; what still cannot be goes to the journal."""
+        if self._every_open():
+            self.require_there()
+            for lane in (self, *self.lanes):
+                lane.rescue()
+            with contextlib.suppress(Exception):
+                self.writer.flush()
+            self._keep_all()
 
     def _store(self, came: Came) -> None:
         """Hand over a frame by itself, out of turn."""

@@ -6,12 +6,14 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
 from attrs import evolve
 
 from ome_writers.documents import Stamp
+from ome_writers.errors import WriteError
 from ome_writers.gaps import joined
 from ome_writers.journal import Journal
 from ome_writers.journal_file import GIVEN
@@ -19,6 +21,7 @@ from ome_writers.keeping import Keeper
 from ome_writers.lifetime import disowned_in_forks, keep_forever
 from ome_writers.lock import Lock
 from ome_writers.plan import Plan
+from ome_writers.presence import Presence
 from ome_writers.runstate import RunState
 from ome_writers.syncing import Syncer, Syncing
 from ome_writers.writer import Writer, ack_for
@@ -61,12 +64,31 @@ class SafeRun(RunState):
         self.syncing: Syncing | None = None
         """What is to be known to bring the dataset to the device, if that is wanted."""
         self.syncer: Syncer | None = None
+        self._torn = ""
+        """Which frame was interrupted on its way to a writer that cannot be given one twice."""
+        self.presence: Presence | None = None
+        """What knows the dataset again, if it stands on a disk."""
         self.held: Lock | None = None
         """The right to write the dataset, where others could ask for it."""
         self._begin_forked()
 
     def _begin_forked(self) -> None:
         disowned_in_forks(self)
+
+    def _interrupted_at(self, place: int) -> None:
+        """Take no more frames, if the writer may have one already, and would take it for the next."""
+        if self.writer.capabilities.order == "planned":
+            self._torn = str(self.plan.locate(place))
+            self._forget_ahead()
+
+    def _require_going_on(self) -> None:
+        super()._require_going_on()
+        if self._torn:
+            name = self.writer.capabilities.name
+            raise WriteError(
+                f"{self._torn} was interrupted, and {name} may have stored it or not: close the stream, which ends "
+                "before that frame"
+            )
 
     # ── whose it is ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,17 +115,28 @@ class SafeRun(RunState):
         """Let others write the dataset, and let the thread go that looked after it."""
         if self._keeper is not None:
             self._keeper.end()
+        if self.presence is not None:
+            self.presence.forget()
         if self.held is not None:
             self.held.release()
 
     # ── what reaches the device ─────────────────────────────────────────────────────────────────────────────────────
 
     def begin_syncing(self) -> None:
-        """Have a thread bring what is written to the device, if that is wanted; the dataset stands."""
+        """Have a thread look whether the dataset still stands, and bring it to the device if that is wanted."""
         sync = self.plan.settings.sync
-        if self.journal is not None and sync != "never":
-            self.syncing = Syncing(self.root, self.journal.folder)
+        if self.journal is not None:
+            self.presence = Presence(Path(self.root))
+            self.syncing = None if sync == "never" else Syncing(self.root, self.journal.folder)
             self.syncer = Syncer(self, self.syncing, None if isinstance(sync, str) else sync)
+
+    def require_there(self) -> None:
+        """Raise if somebody took the dataset away."""
+        if self.presence is not None and self.presence.is_gone():
+            raise WriteError(
+                f"{self.root} is gone: it was removed, or renamed, while it was being written. If it still exists, "
+                f"give it its name again, and ome-writers recover {self.root} completes it"
+            )
 
     def sync_journal(self) -> bool:
         """Bring the journal to the device; return whether the run goes on."""
@@ -247,11 +280,13 @@ class SafeRun(RunState):
         """Have the writer end, with arrays that end with the last frame that is told of, and the final documents.
 
         Returns how many seconds the device took. If it cannot, it is asked once more, to say that the run has failed
-        with as little as that takes.
+        with as little as that takes. What stands in the place of the dataset is left alone.
         """
         try:
+            self.require_there()
             if self._failure is not None:
                 self._cut(told)
+            self._trim()
             self.writer.close(self.documents())
             return self._sync()
         except Exception as error:  # noqa: BLE001 - the run tells the caller, once all is let go of
@@ -259,6 +294,8 @@ class SafeRun(RunState):
             if self._failure is None:
                 self._failed(error, None)
             self.outcome = evolve(self._said("failed", self._failure), bare=True)
+            if self.presence is not None and self.presence.is_gone():
+                return 0.0
             described = self.documents()
             try:
                 self.writer.open(self.root, self.plan, described, attach=True)
@@ -266,6 +303,16 @@ class SafeRun(RunState):
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()
         return 0.0
+
+    def _trim(self) -> None:
+        """Have a writer that cannot be given a frame twice take away what is not counted."""
+        trim, outcome = getattr(self.writer, "trim", None), self.outcome
+        if trim is None or outcome is None or outcome.verdict == "complete":
+            return
+        stop = outcome.cursor
+        for first, last in reversed(outcome.gaps.tolist()):
+            stop = first if last == stop else stop
+        trim(stop)
 
     def _end_journal(self) -> None:
         """Remove the journal, unless something of it could still be of use: to go on, or to recover."""

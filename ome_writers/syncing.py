@@ -1,7 +1,8 @@
 """Bringing a dataset to the device while it grows, so that little is left to do when it is complete.
 
 1. A thread looks from time to time which files have changed, and have been left alone for a while (`sync="close"`: they
-   are complete), or have changed at all (a number of seconds), and synchronises them. Nobody waits for it.
+   are complete), or have changed at all (a number of seconds), and synchronises them. Nobody waits for it. It also
+   finds out if somebody took the dataset away.
 2. `close` synchronises what is left, before the documents say how it ended, and then the documents and the folders.
 
 Which files have changed is told by their dates, so that nothing is kept of a million files. Where the clock was set in
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 import weakref
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ome_writers.writers.files import sync_file, sync_folder
+from ome_writers.writers.files import sync_disk, sync_file, sync_folder
 
 if TYPE_CHECKING:
     from ome_writers.saferun import SafeRun
@@ -122,17 +122,17 @@ def _sync_folders(root: Path) -> None:
     folders = [root.parent]
     for folder, _, _ in os.walk(root):
         folders.append(Path(folder))
-        if len(folders) > _MANY and sys.platform == "linux":
-            os.sync()  # There it waits, and does at once what would take a call for each chunk of a small array.
+        # At once, what would take a call for each chunk of a small array.
+        if len(folders) == _MANY and sync_disk(root):
             return
     for one in folders:
         sync_folder(one)
 
 
 class Syncer:
-    """A thread that synchronises what a run writes, until that has ended, or is forgotten."""
+    """A thread that looks whether a dataset still stands, and synchronises it, until its run ends, or is forgotten."""
 
-    def __init__(self, run: SafeRun, syncing: Syncing, seconds: float | None) -> None:
+    def __init__(self, run: SafeRun, syncing: Syncing | None, seconds: float | None) -> None:
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=_look, args=(weakref.ref(run), syncing, seconds, self._ended), name="sync", daemon=True
@@ -145,18 +145,22 @@ class Syncer:
         self._ended.set()
 
 
-def _look(run: weakref.ref[SafeRun], syncing: Syncing, seconds: float | None, ended: threading.Event) -> None:
+def _look(run: weakref.ref[SafeRun], syncing: Syncing | None, seconds: float | None, ended: threading.Event) -> None:
     pause = _QUIET if seconds is None else seconds
     took = 0.0
     while not ended.wait(max(pause, took / _SHARE)):
         try:
-            took = syncing.some(_QUIET if seconds is None else 0.0)
+            if (there := run()) is None:
+                return
+            there.require_there()
+            del there
+            if syncing is not None:
+                took = syncing.some(_QUIET if seconds is None else 0.0)
             there = run()
             if there is None or (seconds is not None and not there.sync_journal()):
                 return
         except OSError as error:
-            there = run()
-            if there is not None:
+            if (there := run()) is not None:
                 there.fail(error)
             return
         del there

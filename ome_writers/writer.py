@@ -110,8 +110,9 @@ class Writer(Protocol):
 
     Calls come one at a time, from any thread, in this order: `open`; any number of `write`, `resize`, `read` and
     `flush`; then `close` or `abort`. (With `capabilities.parallel`, `write` may run at the same time for different
-    arrays.) What a writer raises is raised in the caller's thread as `WriteError`, and after that only `close` and
-    `abort` follow. Documents that change after the end come through another `open(attach=True)` and `close`.
+    arrays.) What a writer raises is raised in the caller's thread as `WriteError`. After that only `close` or `abort`
+    follow, and before these once more what is left in blocks: a disk that failed may work again. Documents that change
+    after the end come through another `open(attach=True)` and `close`.
 
     A block's memory belongs to the writer until `write` returns; by then it has stored, copied or encoded the pixels.
 
@@ -122,7 +123,8 @@ class Writer(Protocol):
     before the process is forked; returns when no thread of a library is at work, since a child that inherits a
     half-done piece of work may never end. `recount(marks)`: called after a crash, when the dataset was opened with
     `attach`, with a byte for each place of the plan (see `ome_writers.journal_file`); returns what the dataset itself
-    says of them.
+    says of them. `trim(places)`: called before `close` if a run is not whole; what frames behind so many places of the
+    plan have left is not counted.
 
     Examples
     --------

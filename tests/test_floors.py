@@ -59,7 +59,7 @@ FLOORS = (
     [
         *["lifetime", "lock", "ownership", "owned_chunks", "owned_tiffs", "leftovers", "needs", "turns", "regular"],
         *["writer", "space", "target", "files", "progress", "blocks", "spool", "puts", "runstate", "run", "begin"],
-        *["events", "edits", "view", "stream", "shell", "plugins", "__init__", "syncing"],
+        *["events", "edits", "view", "stream", "shell", "plugins", "__init__", "syncing", "presence"],
         *[
             "journal_file",
             "recordfile",

@@ -17,9 +17,9 @@ from ome_writers.layout import Unit
 
 
 class Recorder:
-    """A writer that keeps what it is told; `fail_at` names the write that raises."""
+    """A writer that keeps what it is told; `fail_at` names the write that raises, or those that do."""
 
-    def __init__(self, unit: Unit = "frame", fail_at: int | None = None, **capabilities: Any) -> None:
+    def __init__(self, unit: Unit = "frame", fail_at: int | range | None = None, **capabilities: Any) -> None:
         given = {
             "name": "recorder",
             "formats": frozenset({"ome-zarr"}),
@@ -27,7 +27,7 @@ class Recorder:
             "persistent": False,
         } | capabilities
         self.capabilities = ow.Capabilities(**given)
-        self.fail_at = fail_at
+        self.fail_at = fail_at if isinstance(fail_at, range) else (fail_at,)
         self.writes = 0
         self.blocks: list[ow.Block] = []
         self.calls: list[str] = []
@@ -43,7 +43,7 @@ class Recorder:
 
     def write(self, blocks: Sequence[ow.Block], /) -> None:
         self.writes += 1
-        if self.writes - 1 == self.fail_at:
+        if self.writes - 1 in self.fail_at:
             raise OSError(28, "No space left on device")
         self.blocks += [block._replace(frames=tuple(block.frames), data=block.data.copy()) for block in blocks]
 
@@ -257,16 +257,23 @@ class TestFailures:
         assert writer.said["verdict"] == "failed"
         assert len(writer.blocks) == 3
 
-    def test_frames_of_a_block_that_was_not_stored_are_missing(self) -> None:
-        stream = ow.Stream(plan_of({"t": 9, "y": 4, "x": 6}, {"t": 3}), Recorder("chunk", fail_at=1))
+    @pytest.mark.parametrize(("fail_at", "missing"), [(range(1, 9), [3, 4]), (range(1, 3), []), (1, [])])
+    def test_frames_of_a_block_that_was_not_stored_are_missing_unless_it_can_be_in_the_end(
+        self, fail_at: int | range, missing: list[int]
+    ) -> None:
+        writer = Recorder("chunk", fail_at=fail_at)
+        stream = ow.Stream(plan_of({"t": 9, "y": 4, "x": 6}, {"t": 3}), writer)
         for number in range(5):
-            stream.append(frame(number))
+            stream.append(frame(number + 1))
         with pytest.raises(ow.WriteError):
-            stream.append(frame(5))
+            stream.append(frame(6))
         with pytest.raises(ow.WriteError):
             stream.close()
         assert stream.outcome is not None
-        assert (stream.outcome.cursor, stream.outcome.missing.tolist(), stream.outcome.frames) == (5, [3, 4], 3)
+        assert (stream.outcome.cursor, stream.outcome.missing.tolist()) == (5, missing)
+        # The frame that was refused with the error is not in it.
+        last, there = writer.blocks[-1], ((0, 1, 2), [1, 2, 3]) if missing else ((3, 4), [4, 5, 0])
+        assert (last.frames, last.data[:, 0, 0].tolist()) == there
 
     def test_an_interrupted_block_is_stored_at_close(self) -> None:
         class Interrupted(Recorder):

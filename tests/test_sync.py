@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pytest
 import ome_writers as ow
 from ome_writers import syncing
 from ome_writers.testing import Way, ways
+from ome_writers.writers import files
 
 LOCAL = [way for way in ways() if way.writer in ("direct", "zarr-python", "tifffile")]
 
@@ -50,7 +54,6 @@ class Device:
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     found = Device()
     monkeypatch.setattr(os, "fsync", found.fsync)
-    monkeypatch.setattr(os, "sync", lambda: None)
     return found
 
 
@@ -170,3 +173,40 @@ def test_a_folder_that_does_not_reach_the_device_is_told_of(tmp_path: Path, monk
         stream.close()
     assert stream.outcome is not None
     assert stream.outcome.verdict == "failed"
+
+
+def fields(folder: Path, count: int) -> ow.Stream:
+    """Return a stream to a dataset of more than `count` folders, to which all came."""
+    dims = ow.dims_from_standard_axes({"p": count, "y": 4, "x": 4})
+    stream = ow.create_stream(ow.AcquisitionSettings(root_path=f"{folder}/a.ome.zarr", dtype="uint8", dimensions=dims))
+    for _ in range(count):
+        stream.append(np.ones((4, 4), "uint8"))
+    return stream
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders are synchronised one by one there")
+def test_many_folders_reach_the_device_at_once_or_that_is_told_of(
+    tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks: list[Path] = []
+
+    def answer(code: int, file: int) -> int:
+        disks.append(Path(f"/proc/self/fd/{file}").readlink())
+        ctypes.set_errno(code)
+        return -1 if code else 0
+
+    def close(name: str, code: int) -> int:
+        """Return how many folders were synchronised one by one."""
+        monkeypatch.setattr(files, "syncfs", lambda: partial(answer, code))
+        stream = fields(tmp_path / name, 40)
+        device.folders.clear()
+        stream.close()
+        return len(device.folders)
+
+    assert close("works", 0) == 0
+    assert {*disks} == {tmp_path / "works" / "a.ome.zarr"}
+    assert close("not there", errno.ENOSYS) > 40
+    with pytest.raises(ow.WriteError, match="Input/output error"):
+        close("fails", errno.EIO)
+    monkeypatch.undo()
+    assert files.sync_disk(tmp_path)

@@ -127,6 +127,18 @@ class BufferedWriter:
         direct: Callable[..., Any] = cast("Any", self.inner).recount
         return direct
 
+    @property
+    def trim(self) -> Callable[..., None]:
+        """As the other writer, if it has this, once all that was put in line is stored."""
+        direct: Callable[..., None] = cast("Any", self.inner).trim
+
+        def trimmed(places: int) -> None:
+            if self.ring is not None and not self.ring.told:
+                self._through()
+            direct(places)
+
+        return trimmed
+
     def rest(self) -> None:
         """Return when nothing is in line, and the other writer is at rest too."""
         with contextlib.suppress(Exception):  # whoever writes next is told
@@ -134,7 +146,7 @@ class BufferedWriter:
         getattr(self.inner, "rest", tuple)()
 
     def write(self, blocks: Sequence[Block], /) -> None:
-        """Copy blocks and put them in line; waits while there is no room.
+        """Copy blocks and put them in line; waits while there is no room. After an error they are written at once.
 
         Raises
         ------
@@ -146,7 +158,9 @@ class BufferedWriter:
         if ring is None and self._plan is not None:
             ring = self._begin(self._plan)
         for block in blocks:
-            if ring is None or block.data.nbytes > ring.stride:
+            if ring is None or ring.told:
+                self.inner.write((block,))
+            elif block.data.nbytes > ring.stride:
                 self._through()
                 self.inner.write((block,))
             else:

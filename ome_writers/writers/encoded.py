@@ -29,10 +29,10 @@ from ome_writers.errors import WriteError
 from ome_writers.plan import Plan
 from ome_writers.writer import THREADS, Block, Documents, Selection
 from ome_writers.writers.chunkcut import Cut, Tile, cuts
-from ome_writers.writers.files import sync_tree
+from ome_writers.writers.files import put_whole, sync_tree
 from ome_writers.writers.inflight import IN_FLIGHT, InFlight
 from ome_writers.writers.shardlog import ShardLog
-from ome_writers.writers.zarrfolder import ZarrFolder, put_whole
+from ome_writers.writers.zarrfolder import ZarrFolder
 from ome_writers.writers.zarrtree import Shape, ranges, whole
 
 _PORTION: Final = 2**21
@@ -64,7 +64,7 @@ class EncodedZarr:
         """What is on its way, by array, start of the block, and number of the portion."""
         self._folder = ZarrFolder("", ())
         self._cuts: list[Cut] = []
-        self._shards = ShardLog()
+        self._shards = ShardLog(self._folder.path)
 
     # ── structure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,6 +86,7 @@ class EncodedZarr:
         """The arrays as they are in the end, with the indices of shards at their end."""
         self._growing = [evolve(spec, index_location=spec.index_location and "start") for spec in self._finished]
         self._cuts, self._folder = cuts(plan.layout.arrays, _PORTION), ZarrFolder(root, self._growing)
+        self._shards = ShardLog(self._folder.path)
         if attach:
             self._folder.attach(self._finished)
         else:
@@ -165,7 +166,7 @@ class EncodedZarr:
         file, place = cut.lead(start)
         if cut.spec.shard_shape is None:
             for tile, part in zip(tiles, parts, strict=True):
-                put_whole(Path(self._path(cut, (*file, *tile.file))), part)
+                put_whole(Path(self._path(cut, (*file, *tile.file))), part, self._folder.path)
         else:
             path = self._path(cut, (*file, *tiles[0].file))
             self._shards.append(path, cut.file_chunks, [place + tile.place for tile in tiles], parts)

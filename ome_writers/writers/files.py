@@ -7,10 +7,13 @@ and folders cannot be synchronised (Windows) as well as where they can.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -62,12 +65,34 @@ def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
         raise
 
 
+def put_whole(path: Path, data: bytes | Iterable[bytes], root: Path) -> None:
+    """Write a file of a dataset in the place of what stood there, and make its folder if there is none."""
+    try:
+        replace_file(path, data)
+    except FileNotFoundError:  # said before any of the data is asked for
+        make_folder(path.parent, root)
+        replace_file(path, data)
+
+
 def unfinished(path: Path) -> Path:
     """Return what a file is called until it is whole.
 
     The end of the name stays, for it says to others what kind of file this is.
     """
     return path.with_name(f".{os.getpid()}.{path.name}")
+
+
+def make_folder(folder: Path, root: Path) -> None:
+    """Make a folder of a dataset. Where somebody took the dataset away, nothing is made in its place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the dataset is gone.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the dataset is gone; it was removed, or renamed", str(root))
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def put_in_place(source: Path, target: Path) -> None:
@@ -111,6 +136,40 @@ def sync_folder(path: Path) -> None:
     except OSError as error:  # most systems have their own for what they cannot do
         if error.errno in _FAULTS:
             raise
+
+
+def sync_disk(path: Path) -> bool:
+    """Return whether all that was written to the disk of a file has reached it; where the system cannot, nothing has.
+
+    Raises
+    ------
+    OSError
+        If the disk fails or is full.
+    """
+    if (call := syncfs()) is None:
+        return False
+    file = os.open(path, os.O_RDONLY)
+    try:
+        if call(file) == 0:
+            return True
+        code = ctypes.get_errno()
+    finally:
+        os.close(file)
+    if code in _FAULTS:
+        raise OSError(code, os.strerror(code), str(path))
+    return False
+
+
+@cache
+def syncfs() -> Callable[[int], int] | None:
+    """Return the system call that brings to the device what was written to the disk of an open file, if there is one.
+
+    `os.sync` would not say whether it worked.
+    """
+    call: Callable[[int], int] | None = None
+    if sys.platform.startswith("linux"):
+        call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    return call
 
 
 def sync_tree(path: Path) -> None:

@@ -33,6 +33,8 @@ class PageFile(io.RawIOBase):
         self._end = 0
         self._at = 0
         self._kept_back: list[tuple[int, bytes]] = []
+        self._before: list[tuple[int, bytes]] = []
+        """What stood there, until all of that has taken its place."""
 
     def has_pages(self) -> bool:
         """Return whether the file exists and has at least one whole page."""
@@ -40,14 +42,19 @@ class PageFile(io.RawIOBase):
 
     def commit(self) -> None:
         """Make what was written since the last time part of the file."""
+        self._before = [(at, self._bytes(at, len(data))) for at, data in self._kept_back]
         for at, data in self._kept_back:
             self._put(at, data)
         self._kept_back.clear()
         self._end = self._opened().seek(0, os.SEEK_END)
+        self._before.clear()
 
     def roll_back(self) -> None:
-        """Take back what was written since the last `commit`."""
+        """Take back what was written since the last `commit`, and that itself if it was interrupted."""
         self._kept_back.clear()
+        for at, data in self._before:
+            self._put(at, data)
+        self._before.clear()
         self._opened().truncate(self._end)
         self.release()
 
@@ -90,10 +97,13 @@ class PageFile(io.RawIOBase):
         return count
 
     def _number(self, at: int) -> int:
+        (number,) = struct.unpack("=Q", self._bytes(at, 8))
+        return int(number)
+
+    def _bytes(self, at: int, size: int) -> bytes:
         file = self._opened()
         file.seek(at)
-        (number,) = struct.unpack("=Q", file.read(8))
-        return int(number)
+        return file.read(size) or b""
 
     def _tag(self, directory: int, code: int) -> tuple[int, int, int]:
         """Return where an entry of a directory stands, how many values it has, and where they are."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ome_writers.writers.files import put_in_place, sync_file, sync_folder, unfinished
+from ome_writers.writers.files import make_folder, put_in_place, sync_file, sync_folder, unfinished
 from ome_writers.writers.reserve import lengthen, reserve
 
 POSITIONED = hasattr(os, "pwrite")
@@ -155,7 +155,7 @@ class PlacedFiles:
             try:
                 file = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent, self._root)
                 file = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o666)
             try:
                 if size:

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from ome_writers.checksum import crc32c
-from ome_writers.writers.files import replace_file
+from ome_writers.writers.files import make_folder, replace_file
 from ome_writers.writers.placed import get, put
 
 _MOST_OPEN: Final = 64
@@ -40,13 +40,13 @@ class _Shard:
 
 
 class ShardLog:
-    """Shard files, to be used by several threads at once.
+    """Shard files of a dataset in the folder `root`, to be used by several threads at once.
 
     Examples
     --------
     >>> import tempfile
-    >>> shards = ShardLog()
     >>> with tempfile.TemporaryDirectory() as folder:
+    ...     shards = ShardLog(Path(folder))
     ...     path = f"{folder}/c/0"
     ...     shards.append(path, 4, [2, 3], [b"two", b"three"])
     ...     print(shards.read(path, 4, 3), shards.read(path, 4, 0), shards.read(f"{folder}/c/1", 4, 0))
@@ -54,7 +54,8 @@ class ShardLog:
     b'three' None None
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._open: OrderedDict[str, _Shard] = OrderedDict()
         """By path; those that were used last stand last."""
         self._lock = threading.Lock()
@@ -107,7 +108,7 @@ class ShardLog:
             shard = self._open.get(path)
             if shard is None:
                 self._make_room()
-                shard = self._open[path] = _opened(path, chunks)
+                shard = self._open[path] = _opened(path, chunks, self._root)
             else:
                 self._open.move_to_end(path)
             shard.users += 1
@@ -130,7 +131,7 @@ class ShardLog:
                 os.close(self._open.pop(path).fd)
 
 
-def _opened(path: str, chunks: int) -> _Shard:
+def _opened(path: str, chunks: int, root: Path) -> _Shard:
     for _ in range(2):
         with contextlib.suppress(FileNotFoundError):
             shard = _Shard(os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0)))
@@ -138,6 +139,6 @@ def _opened(path: str, chunks: int) -> _Shard:
             if shard.end >= chunks * _ENTRY:
                 return shard
             os.close(shard.fd)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent, root)
         replace_file(Path(path), _ABSENT * chunks)
     raise FileNotFoundError(f"{path} was made, and is gone")

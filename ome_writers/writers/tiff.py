@@ -54,7 +54,13 @@ class _File:
     path: Path
     pages: PageFile
     tiff: tifffile.TiffWriter | None = None
-    has_pages: bool = False
+    count: int = 0
+    """Pages that it has; of a file of an earlier run, 1 if it has any."""
+
+    def cut(self, pages: int) -> None:
+        """Take away the pages behind so many."""
+        self.count, self.tiff = self.pages.cut(pages), None
+        self.pages.release()
 
 
 class TiffWriter:
@@ -114,7 +120,7 @@ class TiffWriter:
         if attach:
             self._attached = True
             for file in self._files.values():
-                file.has_pages = file.pages.has_pages()
+                file.count = int(file.pages.has_pages())
                 file.pages.release()
             self._take(documents, place=False)
             return
@@ -130,19 +136,28 @@ class TiffWriter:
         """
         came = np.flatnonzero(marks == CAME)
         stop = int(came[-1]) + 1 if len(came) else 0
-        names = list(self._files)
-        file_of = np.array([names.index(spec.path) for spec in self._specs])
-        rows = (self._plan.rows(at, min(at + _MANY, stop)) for at in range(0, stop, _MANY)) if self._plan else ()
-        files = np.concatenate([np.empty(0, np.int64), *(file_of[some["array"]] for some in rows)])
-        wanted = np.bincount(files, minlength=len(names)).tolist()
-        there = np.zeros(len(names), np.int64)
-        for number, (file, pages) in enumerate(zip(self._files.values(), wanted, strict=True)):
-            there[number] = file.pages.cut(pages)
-            file.has_pages = bool(there[number])
-            file.pages.release()
+        files = self._files_of(stop)
+        wanted, there = np.bincount(files, minlength=len(self._files)), np.zeros(len(self._files), np.int64)
+        for number, file in enumerate(self._files.values()):
+            file.cut(int(wanted[number]))
+            there[number] = file.count
         found = marks.copy()
-        found[:stop][ordinals(files, len(names)) >= there[files]] = 0
+        found[:stop][ordinals(files, len(there)) >= there[files]] = 0
         return found
+
+    def trim(self, places: int) -> None:
+        """Take away the page of a frame that was interrupted, or failed, before the run could count it."""
+        wanted = np.bincount(self._files_of(places), minlength=len(self._files)).tolist()
+        for file, pages in zip(self._files.values(), wanted, strict=True):
+            if file.count > pages:
+                file.cut(pages)
+
+    def _files_of(self, places: int) -> NDArray[np.int64]:
+        """Return the number of the file that each of the first frames goes to."""
+        names = {name: number for number, name in enumerate(self._files)}
+        file_of = np.array([names[spec.path] for spec in self._specs])
+        rows = (self._plan.rows(at, min(at + _MANY, places)) for at in range(0, places, _MANY)) if self._plan else ()
+        return np.concatenate([np.empty(0, np.int64), *(file_of[some["array"]] for some in rows)])
 
     def resize(self, array: int, shape: tuple[int, ...], /) -> None:
         """Do nothing: pages are appended, and the OME-XML says what they are."""
@@ -182,23 +197,23 @@ class TiffWriter:
     def _append(self, array: int, frame: NDArray[Any]) -> None:
         name = self._specs[array].path
         file, options = self._files[name], self._options[array]
-        if not file.has_pages and name in self._comments:
+        if not file.count and name in self._comments:
             options = options | {"description": self._documents[self._comments[name]].body.encode()}
-        tiff = self._opened(file)
+        tiff, before = self._opened(file), file.count
         try:
             file.pages.seek(0, os.SEEK_END)
             if options.get("compression") or "tile" in options or frame.dtype == bool:
                 tiff.write(frame, **options)
             else:
                 self._write_plain(file, tiff, frame, options)
+            file.count += 1
             file.pages.commit()
         except BaseException:
             # tifffile has lost count of what is in the file; it looks again when there is another page.
-            file.tiff = None
+            file.tiff, file.count = None, before
             with contextlib.suppress(OSError):
                 file.pages.roll_back()
             raise
-        file.has_pages = True
 
     def _write_plain(
         self, file: _File, tiff: tifffile.TiffWriter, frame: NDArray[Any], options: dict[str, Any]
@@ -207,7 +222,7 @@ class TiffWriter:
         place = tiff.write(None, shape=frame.shape, dtype=frame.dtype, returnoffset=True, **options)
         offset = place[0] if place else 0  # `None` stands for compressed pages, which do not come here
         rows = options.get("rowsperstrip")
-        if rows is None or file.has_pages:
+        if rows is None or file.count:
             file.pages.put(offset, frame)
             return
         second = offset + frame[:rows].nbytes + _GAP
@@ -226,7 +241,7 @@ class TiffWriter:
     def _opened(self, file: _File) -> tifffile.TiffWriter:
         self._touch(file)
         if file.tiff is None:
-            append = "force" if file.has_pages else False
+            append = "force" if file.count else False
             # tifffile takes a file to begin where it stands.
             file.pages.seek(0)
             pages = cast(BinaryIO, file.pages)
@@ -276,7 +291,7 @@ class TiffWriter:
             path = self._folder / document.path
             replace_file(path, document.body.encode())
             self._unsynced.add(path)
-        elif self._files[document.path].has_pages:
+        elif self._files[document.path].count:
             file = self._files[document.path]
             self._touch(file)
             file.pages.set_comment(document.body.encode())
@@ -292,7 +307,7 @@ class TiffWriter:
                 for array in document.blank_pages:
                     self._append(array, self._blank(array))
             for array, spec in enumerate(self._specs):
-                if not self._files[spec.path].has_pages:
+                if not self._files[spec.path].count:
                     self._append(array, self._blank(array))
             self._take(documents)
         finally:
@@ -303,7 +318,7 @@ class TiffWriter:
         for file in self._files.values():
             with contextlib.suppress(Exception):
                 # What stands there by now may be another's.
-                empty = not file.has_pages and not file.pages.has_pages()
+                empty = not file.count and not file.pages.has_pages()
                 file.pages.release()
                 if empty:
                     file.path.unlink(missing_ok=True)

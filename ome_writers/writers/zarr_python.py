@@ -34,7 +34,7 @@ from ome_writers.errors import PlanError, Problem
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Capabilities, Documents, Selection
-from ome_writers.writers.files import replace_file, stands, sync_tree
+from ome_writers.writers.files import put_whole, stands, sync_tree
 from ome_writers.writers.zarrtree import (
     Shape,
     array_file,
@@ -111,6 +111,8 @@ class ZarrWriter:
             return
         if stands(self._folder) if self._folder else not sync(self._store.is_empty("")):
             raise FileExistsError(f"{root} exists; nothing was written")
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._shapes = list(plan.first_shapes)
         self._ends = [(0,) * len(spec.shape) for spec in self._specs]
         self._put([*map(document_file, documents), *map(array_file, self._specs, self._shapes)])
@@ -118,9 +120,7 @@ class ZarrWriter:
     def _put(self, files: Iterable[tuple[str, bytes]]) -> None:
         for key, data in files:
             if self._folder:
-                path = self._folder / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, data)
+                put_whole(self._folder / key, data, self._folder)
             else:
                 sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
 

@@ -15,7 +15,7 @@ from ome_writers.errors import Malformed
 from ome_writers.layout import ArraySpec
 from ome_writers.regular import read_json, understood
 from ome_writers.writer import Documents
-from ome_writers.writers.files import located, replace_file, stands
+from ome_writers.writers.files import located, put_whole, stands
 from ome_writers.writers.zarrtree import Shape, array_file, array_key, document_file, document_pieces, folders_beyond
 from ome_writers.zarrjson import array_json, sizes_in
 
@@ -115,11 +115,11 @@ class ZarrFolder:
                 self._put(key, first)
             else:
                 self._said.pop(key, None)
-                put_whole(self.path / key, chain((first, second), pieces))
+                put_whole(self.path / key, chain((first, second), pieces), self.path)
 
     def _put(self, key: str, data: bytes) -> None:
         if self._said.get(key) != hash(data):
-            put_whole(self.path / key, data)
+            put_whole(self.path / key, data, self.path)
             self._said[key] = hash(data)
 
     def lost_by(self, array: int, shape: Shape) -> list[Path]:
@@ -139,12 +139,3 @@ class ZarrFolder:
             shutil.rmtree(folder)
         self.shapes[array] = shape
         self._put(*array_file(self.specs[array], shape))
-
-
-def put_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
-    """Write a file in the place of what stood there, and make its folder if there is none."""
-    try:
-        replace_file(path, data)
-    except FileNotFoundError:  # said before any of the data is asked for
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data)

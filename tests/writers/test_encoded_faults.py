@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_stored(tmp_path: Path, in_fligh
 def test_an_entry_that_cannot_be_written_leaves_the_chunk_that_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards, path, put = ShardLog(), str(tmp_path / "c" / "0"), shardlog.put
+    shards, path, put = ShardLog(tmp_path), str(tmp_path / "c" / "0"), shardlog.put
 
     def full(file: int, data: bytes, offset: int) -> None:
         if offset < 64:
