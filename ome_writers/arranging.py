@@ -33,7 +33,7 @@ from ome_writers.omission import PLANE_COLUMNS, Frames
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import frame_metadata, noted
 from ome_writers.records import Record, placed_at
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.regular import read_json, understood
 from ome_writers.serial import loads
 from ome_writers.settings import AcquisitionSettings
 from ome_writers.stream import Stream
@@ -237,7 +237,9 @@ def _frame_of(path: str, view: StreamView) -> list[dict[str, Any]]:
     """Return the dimensions of a frame in the words of `Dimension`, with the size of its pixels if that is known."""
     scales: dict[str, tuple[float | None, str | None]] = {}
     if Path(path, MANIFEST).is_file():
-        said = loads(json.dumps(json.loads(read_regular(Path(path, MANIFEST), MOST_DOCUMENT))["settings"]))
+        manifest = Path(path, MANIFEST)
+        with understood(manifest):
+            said = loads(json.dumps(read_json(manifest)["settings"]))
         scales = {name: (dim.scale, dim.unit) for name, dim in zip("yx", said.frame_dimensions, strict=True)}
     else:
         with suppress(NotADataset):

@@ -16,6 +16,7 @@ from ome_writers.journal_file import Begun
 from ome_writers.plan import Plan
 from ome_writers.run import Run
 from ome_writers.writer import Documents, Writer, choose_writer, unmet, writer_named
+from ome_writers.writers.files import located
 
 Backend = str | Writer | None
 
@@ -24,13 +25,14 @@ def begun(plan: Plan, backend: Backend) -> Run:
     """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
     writer, stamp = writer_for(plan, backend), _stamp(plan)
     root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
-    if writer.capabilities.persistent and root and not is_url(root):
-        run = _created(plan, writer, root, stamp)
-    else:
-        run = Run(plan, writer, root, stamp)
-        with _room_at_url(root, overwrite=plan.settings.overwrite):
-            writer.open(root, plan, _described(run))
-    run.begin_syncing()
+    with located(root):
+        if writer.capabilities.persistent and root and not is_url(root):
+            run = _created(plan, writer, root, stamp)
+        else:
+            run = Run(plan, writer, root, stamp)
+            with _room_at_url(root, overwrite=plan.settings.overwrite):
+                writer.open(root, plan, _described(run))
+        run.begin_syncing()
     return run
 
 

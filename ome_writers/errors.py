@@ -81,6 +81,29 @@ class PlanError(_ProblemsError):
     """
 
 
+class NotADataset(ValueError):  # noqa: N818 - says what the path is
+    """There is no dataset at a path, or one of its documents cannot be understood; the message begins with which.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from ome_writers import open_view
+    >>> with TemporaryDirectory() as folder:
+    ...     document = Path(folder, "zarr.json")
+    ...     _ = document.write_text("[]")
+    ...     try:
+    ...         open_view(folder)
+    ...     except NotADataset as error:
+    ...         print(str(error).replace(str(document), "…/zarr.json"))
+    …/zarr.json: must be a JSON object; got a list
+    """
+
+
+class Malformed(ValueError):  # noqa: N818 - as above
+    """What was read is not what it should be; in which file, whoever opened it says (`regular.understood`)."""
+
+
 class FrameError(ValueError):
     """A frame, or its metadata, does not fit the plan; it took no place, and the next one may.
 

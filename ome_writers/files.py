@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ome_writers import serial
-from ome_writers.errors import PlanError, Problem, SettingsError
+from ome_writers.errors import Problem, SettingsError
 from ome_writers.plan import Plan
-from ome_writers.regular import IrregularFileError, read_regular
+from ome_writers.regular import IrregularFileError, problems_in, read_regular
 from ome_writers.settings import AcquisitionSettings
 
 if TYPE_CHECKING:
@@ -130,10 +130,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     """
     from ome_writers.plan_file import plan_from_npz  # as above
 
-    try:
+    with problems_in(path):
         return plan_from_npz(read_regular(path, _MOST_PLAN))
-    except IrregularFileError as error:
-        raise PlanError([Problem((), "invalid_file", _why(error))]) from None
 
 
 def save_table(plan: Plan, path: str | os.PathLike[str]) -> None:

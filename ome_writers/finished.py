@@ -21,8 +21,8 @@ from ome_writers.place_file import Finished, Prepared, described, prepared_from_
 from ome_writers.placement import Placement, place
 from ome_writers.plan import Plan
 from ome_writers.prepared import Shapes, beside, writer_of
-from ome_writers.regular import MOST_DOCUMENT, read_regular
-from ome_writers.writers.files import replace_file
+from ome_writers.regular import MOST_DOCUMENT, problems_in, read_regular
+from ome_writers.writers.files import located, replace_file
 
 
 def finish(
@@ -51,6 +51,8 @@ def finish(
         If the dataset was not prepared, or the files beside it are gone.
     PlanError
         If these do not fit it, or there are not so many frames. Nothing has been changed.
+    NotADataset
+        If a document of the dataset cannot be understood. Nothing has been changed.
     OSError
         If the disk fails. What came is stored, and `finish` can be called again.
 
@@ -71,7 +73,8 @@ def finish(
     for needed in (root, paths.places, paths.plan):
         if not needed.exists():
             raise FileNotFoundError(f"{path} was not prepared, or not here: there is no {needed}")
-    said = prepared_from_json(read_regular(paths.places, MOST_DOCUMENT))
+    with problems_in(paths.places):
+        said = prepared_from_json(read_regular(paths.places, MOST_DOCUMENT))
     plan = load_plan(paths.plan)
     placement = place(plan)
     shapes: Shapes = tuple(tuple(array["shape"]) for array in said.arrays)
@@ -86,17 +89,18 @@ def finish(
         root=str(root),
     )
     final = documents(plan, said.stamp, outcome)
-    # Said before anything is cut off: if this is interrupted, it cannot be done again with more frames.
-    replace_file(paths.places, prepared_to_json(evolve(said, finished=told)))
     writer = writer_of(plan)
-    writer.open(str(root), plan, (), attach=True)
-    try:
-        for array, shape in enumerate(plan.shapes(told.frames)):
-            if shape != shapes[array]:
-                writer.resize(array, shape)
-        writer.close(final)
-    finally:
-        writer.abort()
+    with located(root):
+        writer.open(str(root), plan, (), attach=True)
+        try:
+            # Said before anything is cut off: if this is interrupted, it cannot be done again with more frames.
+            replace_file(paths.places, prepared_to_json(evolve(said, finished=told)))
+            for array, shape in enumerate(plan.shapes(told.frames)):
+                if shape != shapes[array]:
+                    writer.resize(array, shape)
+            writer.close(final)
+        finally:
+            writer.abort()
     if remove:
         for one in (paths.table, paths.plan, paths.places):
             one.unlink(missing_ok=True)
@@ -108,7 +112,7 @@ def finish(
 
 def _require_fit(said: Prepared, placement: Placement, shapes: Shapes, root: Path) -> None:
     """Refuse a list that is not of this plan, and files that are not those that were prepared."""
-    planned, name = described(placement, shapes), f"{root.name}.placement.json"
+    planned, name = described(placement, shapes), str(beside(root).places)
     if len(said.stamp.uuids) <= len(placement.plan.layout.files):
         _refuse((name, "stamp", "uuids"), "invalid_file", "must be one for each file, and one more")
     if len(said.arrays) != len(planned):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ome_writers.datasets import Axis, Dataset, Image, NotADataset, read_dataset
 from ome_writers.readers import noted, reopened
+from ome_writers.regular import understood
 
 _BAND: Final = 8 << 20
 """Bytes of a plane that are read at once, if its chunks allow."""
@@ -76,13 +77,16 @@ def gallery_of(path: str | os.PathLike[str]) -> Gallery:
     """
     root = Path(path)
     found = read_dataset(root)
+    if not found.images:
+        raise NotADataset(f"{path}: {found.kind}")
     if found.kind.startswith("OME-TIFF"):
         return _tiff(root, found)
     if not found.images[0].axes or found.images[0].files:
         raise NotADataset(f"{path}: {found.kind}; only OME-Zarr and OME-TIFF can be shown")
     from ome_writers.readers.zarr import ZarrArrays
 
-    pictures = tuple(_picture(image, number) for number, image in enumerate(found.images))
+    with understood(root):
+        pictures = tuple(_picture(image, number) for number, image in enumerate(found.images))
     return Gallery("zarr", pictures, ZarrArrays(str(root), [image.array for image in found.images]))
 
 
@@ -94,6 +98,7 @@ def _picture(image: Image, number: int) -> Picture:
         (name or f"channel {place}", color or ("#FFFFFF" if depth == 1 else _PALETTE[place % len(_PALETTE)]))
         for place, (name, color) in enumerate(known)
     )
+    np.dtype(image.dtype)  # or else nobody can read it
     return Picture(
         image.name or f"image {number}", image.path, image.array, image.axes, image.shape, image.dtype, shown
     )

@@ -36,12 +36,12 @@ from ome_writers.leftovers import why_not_journal
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
 from ome_writers.recordfile import Lines, Records
-from ome_writers.regular import MOST_DOCUMENT, IrregularFileError, open_regular, own_regular, read_regular
+from ome_writers.regular import MOST_DOCUMENT, IrregularFileError, open_regular, own_regular, problems_in, read_regular
 from ome_writers.spool import Spool, kept_in
 from ome_writers.writers import placed
-from ome_writers.writers.files import sync_file, sync_folder
+from ome_writers.writers.files import located, sync_file, sync_folder
 
-_RUN: Final = "run.json"
+RUN: Final = "run.json"
 _PLAN: Final = "plan.npz"
 _CAME: Final = "came"
 _METADATA: Final = "metadata"
@@ -90,7 +90,8 @@ class Journal:
     def reserve(self) -> None:
         """Take the room for what will be said first: on a disk that is full, it can be said what there was room for."""
         most = _PIECE >> 4
-        placed.put(self._came, bytes(min(self.plan.frames or most, most)), 0)
+        with located(self.folder / _CAME):
+            placed.put(self._came, bytes(min(self.plan.frames or most, most)), 0)
 
     def mark_all(self, places: Sequence[int], value: int = CAME) -> None:
         """Say the same of several frames; those of which it was not known, or that waited, wait no longer."""
@@ -198,8 +199,9 @@ def new_journal(root: str, plan: Plan, begun: Begun) -> Iterator[Journal]:
     try:
         folder.mkdir(parents=True)
         # First what says that this is a journal.
-        (folder / _RUN).write_bytes(begun_to_json(begun))
-        (folder / _PLAN).write_bytes(plan_to_npz(plan))
+        for name, data in ((RUN, begun_to_json(begun)), (_PLAN, plan_to_npz(plan))):
+            with located(folder / name):
+                (folder / name).write_bytes(data)
         journal = Journal(folder, plan, begun)
         journal.reserve()
         yield journal
@@ -226,7 +228,7 @@ def journal_of(root: str | os.PathLike[str]) -> Journal | None:
         If it cannot be read.
     """
     folder = journal_folder(root)
-    if not (folder / _RUN).exists() or not (folder / _PLAN).exists():
+    if not (folder / RUN).exists() or not (folder / _PLAN).exists():
         return None
     try:
         return _loaded(folder)
@@ -236,8 +238,13 @@ def journal_of(root: str | os.PathLike[str]) -> Journal | None:
 
 
 def _loaded(folder: Path) -> Journal:
-    begun = begun_from_json(read_regular(folder / _RUN, MOST_DOCUMENT, links=False))
-    journal = Journal(folder, load_plan(folder / _PLAN), begun)
+    with problems_in(folder / RUN):
+        begun = begun_from_json(read_regular(folder / RUN, MOST_DOCUMENT, links=False))
+    plan = load_plan(folder / _PLAN)
+    if len(begun.stamp.uuids) <= len(plan.layout.files):
+        where = str(folder / RUN), "stamp", "uuids"
+        raise PlanError([Problem(where, "invalid_file", "must be one for each file, and one more")])
+    journal = Journal(folder, plan, begun)
     try:
         journal.load()
     except BaseException:
@@ -257,18 +264,19 @@ def marks_beside(root: str | os.PathLike[str], most: int | None) -> NDArray[np.u
         If it cannot be read.
     """
     folder = journal_folder(root)
-    if not (folder / _RUN).exists():
+    if not (folder / RUN).exists():
         return None
     try:
         with open_regular(folder / _CAME, links=False) as file:
-            return np.frombuffer(file.read(MOST_PLACES if most is None else most), np.uint8)
+            places = MOST_PLACES if most is None else most
+            return np.frombuffer(file.read(max(0, min(places, os.fstat(file.fileno()).st_size))), np.uint8)
     except FileNotFoundError:  # it is being made, or has just gone
         return None
 
 
 def sync_journal(journal: Journal) -> None:
     """Return when a journal that has just been made has reached the device."""
-    for name in (_RUN, _PLAN):
+    for name in (RUN, _PLAN):
         sync_file(journal.folder / name)
     sync_folder(journal.folder)
     sync_folder(journal.folder.parent)

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from ome_writers.documents import Stamp
 from ome_writers.edits import Change, Edits, may_stand
-from ome_writers.errors import FrameError, Loc, PlanError, Problem
+from ome_writers.errors import FrameError, Loc, Malformed, PlanError, Problem
+from ome_writers.jsontext import object_in
 from ome_writers.place_file import stamp_from
 from ome_writers.records import Record, as_json_object
 
@@ -71,10 +72,10 @@ def begun_from_json(data: bytes) -> Begun:
         If it is none, or one of another version.
     """
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = object_in(data)
+    except Malformed as error:
         _refuse((), f"is no journal: {error}")
-    if not isinstance(values, dict) or values.get(_MARK) != _VERSION:
+    if values.get(_MARK) != _VERSION:
         _refuse((_MARK,), f"must be {_VERSION}, the version that is understood")
     if not isinstance(values.get("writer"), str) or not isinstance(values.get("stamp"), dict):
         _refuse((), "must name a writer and hold a stamp")
@@ -82,7 +83,7 @@ def begun_from_json(data: bytes) -> Begun:
 
 
 def _refuse(loc: Loc, message: str) -> NoReturn:
-    raise PlanError([Problem(("run.json", *loc), "invalid_file", message)])
+    raise PlanError([Problem(loc, "invalid_file", message)])
 
 
 # ── what was said ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,8 +29,10 @@ from ome_writers import serial
 from ome_writers._version import __version__
 from ome_writers.cube_facts import described
 from ome_writers.documents import Document, Outcome
+from ome_writers.errors import Malformed
 from ome_writers.gaps import frames_in
 from ome_writers.images import shapes_of
+from ome_writers.jsontext import object_in
 from ome_writers.plan import Plan
 from ome_writers.records import JSON, Record, with_place
 
@@ -129,7 +131,7 @@ def read_notes(data: bytes) -> list[Record]:
 
     Raises
     ------
-    ValueError
+    Malformed
         If a line is no JSON object.
 
     Examples
@@ -138,10 +140,11 @@ def read_notes(data: bytes) -> list[Record]:
     [{'frame': 5, 'array': 1, 'storage_index': [2], 'exposure_time': 0.01}]
     """
     found = []
-    for line in data.split(b"\n")[:-1]:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError(f"{NOTES}: a line must be a JSON object; got {line[:80]!r}")  # noqa: TRY004 - of a file
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            record = object_in(line)
+        except Malformed as error:
+            raise Malformed(f"line {number}: {error}") from None
         # The place comes first; a key that looks like one of its and comes later, or again, came with the frame.
         place: Record = {}
         for key in list(record):

@@ -13,16 +13,17 @@ Links, pipes and the like are nobody's.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from ome_writers.errors import NotADataset
 from ome_writers.owned_chunks import OLD, grid_of, strange_chunks
 from ome_writers.owned_tiffs import is_ome_tiff, is_xml, why_no_set
-from ome_writers.regular import MOST_DOCUMENT, head_of, read_regular
+from ome_writers.regular import head_of, read_json, understood
 
 _NEW: Final = 3
 _DOCUMENTS: Final = {
@@ -43,7 +44,21 @@ _PIXELS: Final = re.compile(r"pos_[0-9]+\.dat")
 
 
 def why_not_dataset(path: Path) -> str | None:
-    """Return why what stands at `path` does not look like the work of an OME writer, `None` if it does."""
+    """Return why what stands at `path` does not look like the work of an OME writer, `None` if it does.
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    """
+    try:
+        with understood(path):
+            return _why_not(path)
+    except NotADataset as error:
+        return f"one of its documents cannot be understood: {error}"
+
+
+def _why_not(path: Path) -> str | None:
     if path.is_symlink():
         return "it is a symbolic link"
     if not path.is_dir():
@@ -65,7 +80,7 @@ def why_not_dataset(path: Path) -> str | None:
 
 def _is_scratch(path: Path, entries: Sequence[Path]) -> bool:
     """Return whether a folder holds a manifest, the files that it lists, and nothing else."""
-    said = _read_json(path / _MANIFEST) or {}
+    said = _read(path / _MANIFEST) or {}
     # Without a list of files it is of ome-writers 0.3, which had one for each position.
     listed, shapes = said.get("files"), said.get("position_shapes")
     if not isinstance(shapes, list) or not isinstance(said.get("dimensions"), list):
@@ -98,18 +113,17 @@ def _begins(path: Path, mark: bytes) -> bool:
 # ── OME-Zarr ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(read_regular(path, MOST_DOCUMENT))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what a document says, `None` if there is none."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return read_json(path)
+    return None
 
 
 def _attributes(group: Path) -> dict[str, Any]:
     """Return what a group says of itself, in Zarr 3 and NGFF 0.5 or in what came before them."""
-    found = _read_json(group / ".zattrs") or {}
-    new = (_read_json(group / "zarr.json") or {}).get("attributes")
+    found = _read(group / ".zattrs") or {}
+    new = (_read(group / "zarr.json") or {}).get("attributes")
     if isinstance(new, dict):
         found |= new
         found |= new["ome"] if isinstance(new.get("ome"), dict) else {}
@@ -173,16 +187,16 @@ class _Zarr:
 
     def _array(self, path: Path) -> dict[str, Any] | None:
         if self.format == _NEW:
-            body = _read_json(path / "zarr.json") or {}
+            body = _read(path / "zarr.json") or {}
             return body if body.get("node_type") == "array" else None
-        return _read_json(path / ".zarray") or {} if (path / ".zarray").exists() else None
+        return _read(path / ".zarray") or {} if (path / ".zarray").exists() else None
 
     def _is_document(self, file: Path, here: PurePosixPath) -> bool:
         """Return whether a file is a document of the dataset, or was to become one."""
         if not _is_plain_file(file):
             return False
         if file.name in _DOCUMENTS[self.format]:
-            return file.name == "zarr.json" or _read_json(file) is not None
+            return file.name == "zarr.json" or _read(file) is not None
         if here == _METADATA:
             return is_xml(file)
         xml = file.name.endswith(".xml")

@@ -34,7 +34,8 @@ from attrs import frozen
 
 from ome_writers.cuts import PLACE_DTYPE, Cut, FileSpec
 from ome_writers.documents import Stamp
-from ome_writers.errors import Loc, PlanError, Problem
+from ome_writers.errors import Loc, Malformed, PlanError, Problem
+from ome_writers.jsontext import object_in
 from ome_writers.order import Rows
 from ome_writers.placement import Placement
 
@@ -166,10 +167,10 @@ def prepared_from_json(data: bytes) -> Prepared:
         If it is none, or one of another version.
     """
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        values = object_in(data)
+    except Malformed as error:
         _refuse((), f"is no list of places: {error}")
-    if not isinstance(values, dict) or values.get(_MARK) != _VERSION:
+    if values.get(_MARK) != _VERSION:
         _refuse((_MARK,), f"must be {_VERSION}, the version that is understood")
     for key, kind in _KINDS.items():
         if not isinstance(values.get(key), kind) or isinstance(values[key], bool):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ome_writers.begin import Backend
-from ome_writers.datasets import NotADataset, read_dataset
+from ome_writers.datasets import read_dataset
 from ome_writers.datasets.facts import facts_from
 from ome_writers.documents import Outcome, Verdict
+from ome_writers.errors import NotADataset
 from ome_writers.journal import journal_folder
 from ome_writers.lock import Lock
 from ome_writers.manifest import MANIFEST
@@ -44,8 +45,10 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
         If another stream is writing it.
     PlanError
         If the journal cannot be understood, or the writer is not installed.
+    NotADataset
+        If a document of the dataset cannot be understood; a `ValueError` that begins with its path.
     OSError
-        If the disk fails.
+        If the disk fails; says where.
 
     Examples
     --------

@@ -25,18 +25,20 @@ from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, documents
 from ome_writers.edits import differences
 from ome_writers.errors import Loc, PlanError, Problem
-from ome_writers.journal import Journal, journal_folder, journal_of
+from ome_writers.journal import RUN, Journal, journal_folder, journal_of
 from ome_writers.journal_file import CAME, GIVEN, WAITS, reached
 from ome_writers.lock import Lock
 from ome_writers.ownership import why_not_dataset
 from ome_writers.plan import Plan
 from ome_writers.plan_file import plan_to_npz
+from ome_writers.regular import problems_in
 from ome_writers.resumed_run import ResumedRun
 from ome_writers.run import Run
 from ome_writers.serial import make_converter
 from ome_writers.target import absent as absent_dataset
 from ome_writers.target import aside
 from ome_writers.writer import Writer, unit_for, writer_named
+from ome_writers.writers.files import located
 
 _OF_THE_WAY: Final = ("root_path", "overwrite", "buffer_bytes", "sync")
 """Fields of settings that say nothing of what stands in a dataset."""
@@ -51,6 +53,8 @@ def recovered(root: str, backend: Backend = None, claimed: Outcome | None = None
     ------
     PlanError
         If its writer is not here, or cannot put frames that wait into it.
+    NotADataset
+        If one of its documents cannot be understood.
     FileNotFoundError
         If the dataset, or part of it, is gone.
     OSError
@@ -63,15 +67,16 @@ def recovered(root: str, backend: Backend = None, claimed: Outcome | None = None
         journal = journal_of(root)
         return None if journal is None else _attached(root, journal, backend, claimed=claimed)
 
-    run = _locked(root, make)
-    if run is None:
-        return None
-    try:
-        run.begin_syncing()
-        return run.recover()
-    except BaseException:
-        run.abort()
-        raise
+    with located(root):
+        run = _locked(root, make)
+        if run is None:
+            return None
+        try:
+            run.begin_syncing()
+            return run.recover()
+        except BaseException:
+            run.abort()
+            raise
 
 
 def resumed(plan: Plan, backend: Backend) -> Run:
@@ -81,8 +86,10 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     ------
     PlanError
         If the dataset is of another plan, cannot be gone on with, or has no journal.
+    NotADataset
+        If one of its documents cannot be understood.
     OSError
-        If it cannot be read or written. It can be done again.
+        If it cannot be read or written; says where. It can be done again.
     """
     root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
     if not root or is_url(root):
@@ -92,15 +99,16 @@ def resumed(plan: Plan, backend: Backend) -> Run:
         journal = _journal_for(plan, root)
         return None if journal is None else _attached(root, journal, backend, resume=True)
 
-    run = _locked(root, make)
-    if run is None:
-        return begun(plan, backend)
-    try:
-        run.go_on()
-        run.begin_syncing()
-    except BaseException:
-        run.abort()
-        raise
+    with located(root):
+        run = _locked(root, make)
+        if run is None:
+            return begun(plan, backend)
+        try:
+            run.go_on()
+            run.begin_syncing()
+        except BaseException:
+            run.abort()
+            raise
     return run
 
 
@@ -148,8 +156,10 @@ def _attached(
 ) -> ResumedRun:
     """Open the writer of a dataset that stands."""
     try:
-        writer = writer_for(journal.plan, writer_named(journal.begun.writer) if backend is None else backend)
-        return _opened(root, journal, writer, claimed, resume=resume)
+        if backend is None:
+            with problems_in(journal.folder / RUN):
+                backend = writer_named(journal.begun.writer)
+        return _opened(root, journal, writer_for(journal.plan, backend), claimed, resume=resume)
     except BaseException:
         journal.close()
         raise

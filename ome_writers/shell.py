@@ -211,6 +211,8 @@ def create_stream(
         With everything that is missing or cannot be stored.
     PlanError, FileExistsError
         As `write`; with `resume`, also if what stands there has other settings, or cannot be gone on with.
+    NotADataset
+        With `resume`, if a document of the dataset cannot be understood; a `ValueError` that begins with its path.
 
     Examples
     --------

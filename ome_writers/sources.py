@@ -28,7 +28,7 @@ from ome_writers.images import ranges_in
 from ome_writers.needs import require
 from ome_writers.omexml import BLANK_NAMESPACE
 from ome_writers.readers.tifftext import opened_tiff, parsed
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.regular import read_text
 from ome_writers.target import absent
 
 _TIFF: Final = (".tif", ".tiff")
@@ -237,7 +237,7 @@ def _tiff(path: Path) -> list[Frames]:
             tif.close()
             if is_tiff(other):
                 return _tiff(other)  # which calls itself by another name than this one: tifffile would mix them up
-            xml = read_regular(other, MOST_DOCUMENT).decode()
+            xml = read_text(other)
             tif = tifffile.TiffFile(path, omexml=xml)
         blank = _blank_pages(xml)
         parts = [_series(path, tif, series, blank.get(number, ())) for number, series in enumerate(tif.series)]

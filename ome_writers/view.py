@@ -212,8 +212,8 @@ def open_view(path: str | os.PathLike[str], *, camera: str | int | None = None) 
     FileNotFoundError
         If nothing is there.
     ValueError
-        If what is there is no OME-Zarr, OME-TIFF or scratch folder; if it has no such camera, or if its cameras differ
-        in their frames and none was named.
+        If what is there is no OME-Zarr, OME-TIFF or scratch folder, or one of its documents cannot be understood (says
+        which); if it has no such camera, or if its cameras differ in their frames and none was named.
 
     Examples
     --------

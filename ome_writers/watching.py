@@ -15,18 +15,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from attrs import evolve
 
+from ome_writers.check import shown
 from ome_writers.datasets.facts import facts_from
+from ome_writers.documents import Verdict
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.journal import marks_beside
 from ome_writers.journal_file import CAME, GIVEN, PASSED, WAITS, absent
 from ome_writers.lock import is_locked
 from ome_writers.overview import all_bytes
 from ome_writers.plan import compile  # noqa: A004 - the verb of this library
 from ome_writers.readers import noted
+from ome_writers.regular import understood
 from ome_writers.sights import WINDOW, Sight
 from ome_writers.view import StreamView, open_view
 
@@ -47,7 +51,7 @@ def state_of(path: str | os.PathLike[str], before: Sight | None = None) -> Sight
     ------
     FileNotFoundError
         If nothing is there.
-    ValueError
+    NotADataset
         If it is no dataset that this library wrote, or its documents cannot be understood.
 
     Examples
@@ -65,8 +69,15 @@ def state_of(path: str | os.PathLike[str], before: Sight | None = None) -> Sight
     """
     said = noted(os.fspath(path))
     if "verdict" not in said:
-        raise ValueError(f"{path}: does not say how its acquisition went; `ome-writers info` tells what is in it")
+        raise NotADataset(f"{path}: does not say how its acquisition went; `ome-writers info` tells what is in it")
+    with understood(path):
+        return _state(path, said, before)
+
+
+def _state(path: str | os.PathLike[str], said: Mapping[str, Any], before: Sight | None) -> Sight:
     planned, verdict, gone = said.get("planned"), said["verdict"], False
+    if verdict not in get_args(Verdict):
+        raise Malformed(f"verdict: must be one of {', '.join(get_args(Verdict))}; got {shown(verdict)}")
     missing: int | None = None
     if verdict != "running":
         frames, missing = int(said["frames"]), sum(last - first + 1 for first, last in said.get("missing", ()))

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from ome_writers.check import shown
+from ome_writers.errors import Malformed
 from ome_writers.layout import ArraySpec
 from ome_writers.records import JSON, PlacedRecords
 
@@ -22,6 +24,7 @@ _LEVELS: Final = {"blosc-zstd": 1, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 _CHECKSUM: Final[JSON] = {"name": "crc32c"}
 
 _PIECE: Final = 1 << 20
+_LARGEST: Final = 2**63
 _WIDE: Final = 100
 """From so many items on, a list of objects is written with an item a line."""
 
@@ -76,6 +79,30 @@ def array_json(spec: ArraySpec, shape: tuple[int, ...]) -> dict[str, JSON]:
         "attributes": {},
         "dimension_names": list(spec.dimension_names),
     }
+
+
+def sizes_in(said: Mapping[str, Any], name: str, axes: int | None = None) -> tuple[int, ...]:
+    """Return what a document that may come from anywhere says of a size along each axis, of so many axes.
+
+    Raises
+    ------
+    Malformed
+        If it says nothing of the kind.
+
+    Examples
+    --------
+    >>> sizes_in({"shape": [3, 8, 8]}, "shape", 3)
+    (3, 8, 8)
+    >>> sizes_in({"shape": [3, 1e308]}, "shape")
+    Traceback (most recent call last):
+    ome_writers.errors.Malformed: shape: must be a list of whole numbers; got [3, 1e+308]
+    """
+    sizes = said.get(name)
+    if not isinstance(sizes, list) or not all(type(size) is int and 0 <= size < _LARGEST for size in sizes):
+        raise Malformed(f"{name}: must be a list of whole numbers; got {shown(sizes)}")
+    if axes not in (None, len(sizes)):
+        raise Malformed(f"{name}: must be a number for each of {axes} axes; got {shown(sizes)}")
+    return tuple(sizes)
 
 
 def _fill_value(dtype: np.dtype[Any], value: float) -> JSON:

@@ -15,7 +15,7 @@ import ome_writers
 
 HOUSE = Path(ome_writers.__file__).parent
 FLOORS = (
-    ["errors", "units", "casts", "colors", "checksum", "frozen", "selectors", "beyond", "_version"],
+    ["errors", "jsontext", "units", "casts", "colors", "checksum", "frozen", "selectors", "beyond", "_version"],
     [
         *[
             "check",

@@ -286,7 +286,7 @@ def test_what_finish_refuses_changes_nothing(tmp_path: Path) -> None:
     places = made.places.read_text()
     for old, new, where in [
         ('"ome_writers_placement": 1', '"ome_writers_placement": 2', "ome_writers_placement"),
-        ('"padded": true', '"padded": false', "cells.ome.zarr.placement.json.arrays.0.padded"),
+        ('"padded": true', '"padded": false', "arrays.0.padded"),
         ('"frames": 12', '"frames": "x"', "frames"),
         ('"now": "2', '"now": "x', "stamp"),
         ('"size"', '"seize"', "files.0"),
@@ -296,12 +296,12 @@ def test_what_finish_refuses_changes_nothing(tmp_path: Path) -> None:
     ]:
         assert old in places
         made.places.write_text(places.replace(old, new, 1))
-        assert refused(root).startswith(f"{where}: " if where else "is no list of places")
+        assert refused(root).startswith(f"{made.places}.{where}: " if where else f"{made.places}: is no list")
     made.places.write_text(places)
     assert {path: Path(path).read_bytes() for path in before} == before
     shard = root / "0" / "c" / "1" / "0" / "0" / "0"
     os.truncate(shard, 7)
-    assert refused(root).startswith("cells.ome.zarr.placement.json.files.2: ")
+    assert refused(root).startswith(f"{made.places}.files.2: ")
     shard.unlink()
     assert "is missing; it was made with " in refused(root)
     assert verdict(plan) == ("running", 0)

@@ -166,7 +166,7 @@ BROKEN: dict[str, tuple[dict[str, Any], Callable[[Path], object], str, str, str]
         lambda root: (root / "0/zarr.json").write_text((root / "0/zarr.json").read_text("utf-8")[:99], "utf-8"),
         "structure",
         "0",
-        "cannot be read as JSON",
+        "zarr.json: is no JSON",
     ),
     "an axis has a wrong type": (
         {},

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from ome_writers.cli.console import err, out
 from ome_writers.cli.show import say
-from ome_writers.datasets.words import NotADataset
-from ome_writers.errors import PlanError, Problem
+from ome_writers.errors import NotADataset, PlanError, Problem
 from ome_writers.validation import Report
 from ome_writers.validation import validate as validated
 

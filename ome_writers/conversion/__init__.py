@@ -17,12 +17,12 @@ from attrs import evolve
 from ome_writers.begin import Backend
 from ome_writers.conversion.recording import Recording
 from ome_writers.datasets.tiff import tiff_of_folder
-from ome_writers.datasets.words import NotADataset
 from ome_writers.datasets.zarr import read_node
 from ome_writers.documents import Outcome
-from ome_writers.errors import PlanError, Problem
+from ome_writers.errors import NotADataset, PlanError, Problem
 from ome_writers.gaps import inside
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
+from ome_writers.regular import STRANGE
 from ome_writers.serial import dumps, loads
 from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.sources import SourceError, size_text
@@ -138,9 +138,9 @@ def recording_at(source: str | os.PathLike[str], *, axes: str | None = None) -> 
             if found is not None:
                 return found
         return from_plain.plain_recording(file if file and file.name.lower().endswith(_MM) else path, axes)
-    except (NotADataset, OSError, KeyError, ValueError) as error:
-        if isinstance(error, (SourceError, FileNotFoundError)):
-            raise
+    except (SourceError, FileNotFoundError):
+        raise
+    except (OSError, *STRANGE) as error:
         raise SourceError(f"{source}: cannot be read: {error}") from error
 
 

@@ -5,7 +5,6 @@ Such are .npy, plain TIFF, folders of images, and the stacks of ImageJ and Micro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from attrs import evolve
 from ome_writers import units
 from ome_writers.conversion.micromanager import mm_dimensions, mm_record
 from ome_writers.conversion.recording import Recording, Tell, colors_as_channels, in_order, letters_of, named, silent
+from ome_writers.jsontext import value_in
 from ome_writers.records import Record
 from ome_writers.settings import AcquisitionSettings, Dimension
 from ome_writers.sources import Frames, frames_from
@@ -84,7 +84,7 @@ def _tag(page: Any) -> Mapping[str, Any]:
         if closed:
             file.close()
     if isinstance(value, (str, bytes)):
-        value = json.loads(value)
+        value = value_in(value)
     return value if isinstance(value, dict) else {}
 
 

@@ -5,7 +5,6 @@ The text is read element by element: models of 100,000 planes would take half a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ from ome_writers.conversion.recording import Recording, Tell, colors_as_channels
 from ome_writers.datasets.facts import Facts, facts_from, plan_of, run_noted
 from ome_writers.datasets.tiff import ome_xml
 from ome_writers.items import Channel, Position
+from ome_writers.jsontext import value_in
 from ome_writers.omexml import POSITION_NAMESPACE
 from ome_writers.omexml_planes import FRAME_NAMESPACE
 from ome_writers.records import Record
@@ -130,7 +130,7 @@ def _notes(root: ET.Element) -> dict[str, tuple[str, dict[str, Any]]]:
 def _plain(text: str) -> Any:
     """Return the value that `omexml_planes.map_text` made this text from."""
     try:
-        return json.loads(text)
+        return value_in(text)
     except ValueError:
         return text
 
@@ -320,7 +320,7 @@ def _of_plane(plane: ET.Element, frame: tuple[int, int], told: Mapping[str, set[
     for attribute, (key, unit, factors, usual) in _PLANE.items():
         factor = factors.get(plane.get(unit, usual))
         if attribute in plane.attrib and factor is not None and (told is None or frame in told.get(key, ())):
-            value = json.loads(plane.attrib[attribute])
+            value = value_in(plane.attrib[attribute])
             record[key] = value if factor == 1 else value * factor
     return record
 

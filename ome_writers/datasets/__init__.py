@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ome_writers.datasets.tiff import read_tiff, tiff_of_folder
-from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset
+from ome_writers.datasets.words import Axis, Dataset, Image
 from ome_writers.datasets.zarr import read_node, read_zarr
+from ome_writers.errors import NotADataset
 from ome_writers.target import absent
 
 __all__ = ["Axis", "Dataset", "Image", "NotADataset", "read_dataset"]

@@ -6,7 +6,6 @@ Both formats keep the same facts: `verdict`, `frames`, `planned`, `missing`, and
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from ome_writers.errors import SettingsError
 from ome_writers.gaps import Pairs, inside, joined
 from ome_writers.images import ranges_in
 from ome_writers.journal_file import MOST_PLACES, MOST_UNKNOWN
+from ome_writers.jsontext import value_in
 from ome_writers.plan import Plan, compile  # noqa: A004 - the verb of this library
 from ome_writers.readers.tifftext import notes_in
 from ome_writers.serial import settings_from
@@ -151,7 +151,7 @@ def run_noted(root: ET.Element) -> dict[str, Any]:
         return {}
     try:
         counts = {name: int(told[name]) for name in ("frames", "planned") if name in told}
-        values = {name: json.loads(told[name]) for name in _JSON if name in told}
+        values = {name: value_in(told[name]) for name in _JSON if name in told}
         return told | counts | values | {"missing": ranges_in(told.get("missing", ""))}
     except ValueError:
         return {"verdict": told.get("verdict", "")}

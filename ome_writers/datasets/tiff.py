@@ -7,9 +7,10 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from ome_writers import units
-from ome_writers.datasets.words import Axis, Dataset, Image, NotADataset, counted
+from ome_writers.datasets.words import Axis, Dataset, Image, counted
+from ome_writers.errors import NotADataset
 from ome_writers.readers.tifftext import files_in, opened_tiff
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.regular import read_text, understood
 
 if TYPE_CHECKING:
     from ome_types.model import OME, Pixels
@@ -42,11 +43,11 @@ def read_tiff(path: Path, file: Path) -> Dataset:
     import tifffile
 
     try:
-        with opened_tiff(file, is_ome=None) as tif:
+        with understood(file), opened_tiff(file, is_ome=None) as tif:
             if xml := ome_xml(file, tif.ome_metadata):
-                return _ome_tiff(path, xml)
+                return _ome_tiff(path, metadata_file(file, tif.ome_metadata) or file, xml)
             images = tuple(_series(file, number, series) for number, series in enumerate(tif.series))
-    except (tifffile.TiffFileError, OSError) as error:
+    except tifffile.TiffFileError as error:
         raise NotADataset(f"{file}: cannot be read as TIFF: {error}") from error
     return Dataset(str(path), f"TIFF without OME metadata, {counted(images)}", images)
 
@@ -89,7 +90,7 @@ def ome_xml(file: Path, xml: str | None) -> str | None:
     if other is None:
         return xml
     if not is_tiff(other):
-        return read_regular(other, MOST_DOCUMENT).decode()
+        return read_text(other)
     import tifffile
 
     with tifffile.TiffFile(other) as tif:
@@ -101,13 +102,13 @@ def is_tiff(file: Path) -> bool:
     return file.suffix.lower() in (".tif", ".tiff")
 
 
-def _ome_tiff(path: Path, xml: str) -> Dataset:
+def _ome_tiff(path: Path, file: Path, xml: str) -> Dataset:
     from ome_types import from_xml
 
     try:
         ome = from_xml(_thinned(xml))
     except Exception as error:  # the errors of two libraries, and no common base
-        raise NotADataset(f"{path}: its OME-XML cannot be read: {error}") from error
+        raise NotADataset(f"{file}: its OME-XML cannot be read: {error!s:.300}") from error
     images = tuple(_image(number, image.name, image.pixels) for number, image in enumerate(ome.images))
     what = counted(images)
     for plate in ome.plates[:1]:

@@ -7,10 +7,6 @@ from collections.abc import Sized
 from attrs import frozen
 
 
-class NotADataset(ValueError):  # noqa: N818 - says what the path is
-    """There is no image at a path, or its metadata cannot be read."""
-
-
 @frozen
 class Axis:
     """One axis of an image."""

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 from ome_writers.casts import is_url
 from ome_writers.cube import Cube
 from ome_writers.manifest import MANIFEST
 from ome_writers.records import Record
-from ome_writers.regular import IrregularFileError
 from ome_writers.target import absent
-
-_MALFORMED: Final = (
-    IrregularFileError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    StopIteration,
-    SyntaxError,
-)
-"""What reading raises where a document is not what it should be; `SyntaxError`: of XML."""
-
-
-@contextmanager
-def _understood(path: str) -> Iterator[None]:
-    try:
-        yield
-    except _MALFORMED as error:
-        raise ValueError(f"{path}: its documents cannot be understood: {error!r}") from error
 
 
 def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
@@ -45,13 +22,14 @@ def reopened(path: str, camera: str | int | None = None) -> tuple[Cube, Any]:
     ------
     FileNotFoundError
         If nothing is there.
+    NotADataset
+        If it is no OME-Zarr, OME-TIFF or scratch dataset, or one of its documents cannot be understood; says which.
     ValueError
-        If it is no OME-Zarr, OME-TIFF or scratch dataset, or its documents cannot be understood.
+        If it has no such camera, or no library is there that reads it.
     """
-    with _understood(path):
-        reader, place = _reader(str(path))
-        opened: tuple[Cube, Any] = reader.reopened(place, camera)
-        return opened
+    reader, place = _reader(str(path))
+    opened: tuple[Cube, Any] = reader.reopened(place, camera)
+    return opened
 
 
 def frame_metadata(path: str) -> list[Record]:
@@ -59,13 +37,12 @@ def frame_metadata(path: str) -> list[Record]:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, NotADataset, ValueError
         As `reopened`.
     """
-    with _understood(path):
-        reader, place = _reader(str(path))
-        records: list[Record] = reader.frame_metadata(place)
-        return records
+    reader, place = _reader(str(path))
+    records: list[Record] = reader.frame_metadata(place)
+    return records
 
 
 def noted(path: str) -> dict[str, Any]:
@@ -75,13 +52,12 @@ def noted(path: str) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, NotADataset, ValueError
         As `reopened`.
     """
-    with _understood(path):
-        reader, place = _reader(str(path))
-        said: dict[str, Any] = reader.noted(place)
-        return said
+    reader, place = _reader(str(path))
+    said: dict[str, Any] = reader.noted(place)
+    return said
 
 
 def _reader(path: str) -> tuple[ModuleType, str | Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Sequence
 from math import prod
@@ -11,11 +10,13 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from ome_writers.check import shown
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.manifest import MANIFEST, NOTES, as_now, read_notes
 from ome_writers.records import Record
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.regular import MOST_DOCUMENT, read_json, read_regular, understood
 from ome_writers.run import Run
 from ome_writers.writers.framestore import FiledFrames, read_frames
 
@@ -58,17 +59,19 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
 
     Raises
     ------
-    ValueError
+    NotADataset
         If its manifest cannot be understood.
+    ValueError
+        If it has no such camera.
     """
-    try:
-        said = as_now(json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT)))
+    with understood(folder / MANIFEST):
+        said = as_now(read_json(folder / MANIFEST))
         axes, running = tuple(map(int, said["file_axes"])), said["verdict"] == "running"
         shapes = [tuple(map(int, shape)) for shape in said["position_shapes"]]
         # Whatever the manifest says, nothing outside the folder is read.
         paths = [folder / Path(str(name)).name for name in said["files"]]
         dtypes = [str(dtype) for dtype in said.get("dtypes") or [said["dtype"]] * len(shapes)]
-        cube = cube_from(said, shapes, dtypes, camera)
+        cube = cube_from(said, shapes, dtypes)
         store = FiledFrames(paths, [shape[-2:] for shape in shapes], dtypes, writes=False)
         fits = (
             all(dtype.kind in "biufc" for dtype in store.dtypes)
@@ -77,10 +80,8 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
             and sorted(axes) == list(range(len(shapes[0])))
             and len(paths) == len(shapes)
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
-    if not fits:
-        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: its parts do not fit")
+        if not fits:
+            raise Malformed("is not the manifest of a scratch dataset: its parts do not fit")
     if running:
         shapes = [
             tuple(
@@ -89,17 +90,19 @@ def reopened(folder: Path, camera: str | int | None = None) -> tuple[Cube, Scrat
             )
             for array, shape in enumerate(shapes)
         ]
-        cube = cube_from(said, shapes, dtypes, camera)
+        cube = cube_from(said, shapes, dtypes)
     for path, shape, dtype in zip(paths, shapes, store.dtypes, strict=True):
         # What a manifest claims takes no memory before it is known to be there.
         if prod(shape) * dtype.itemsize > (there := path.stat().st_size) + _MISSING:
-            raise ValueError(f"{path}: is shorter than {MANIFEST} says: {there} bytes for {shape} {dtype}")
+            raise NotADataset(f"{path}: is shorter than {MANIFEST} says: {there} bytes for {shape} {dtype}")
+    cube = cube if camera is None else cube_from(said, shapes, dtypes, camera)
     return cube, ScratchArrays(store, shapes, axes)
 
 
 def noted(folder: Path) -> dict[str, Any]:
     """Return what the manifest says of the run."""
-    return dict(as_now(json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT))))
+    with understood(folder / MANIFEST):
+        return dict(as_now(read_json(folder / MANIFEST)))
 
 
 def frame_metadata(folder: Path) -> list[Record]:
@@ -109,7 +112,7 @@ def frame_metadata(folder: Path) -> list[Record]:
 
     Raises
     ------
-    ValueError
+    NotADataset
         If the files cannot be understood.
 
     Examples
@@ -123,11 +126,16 @@ def frame_metadata(folder: Path) -> list[Record]:
     >>> frame_metadata(Path("cells"))
     [{'frame': 0, 'array': 0, 'storage_index': [0], 'exposure_time': 0.01}]
     """
-    try:
-        said, notes = json.loads(read_regular(folder / MANIFEST, MOST_DOCUMENT)), folder / NOTES
-        # Until the run has ended the manifest has none; that of 0.3 never has any.
-        if said.get("verdict", "running") == "running":
+    said, notes = read_json(folder / MANIFEST), folder / NOTES
+    # Until the run has ended the manifest has none; that of 0.3 never has any.
+    if said.get("verdict", "running") == "running":
+        with understood(notes):
             return read_notes(read_regular(notes, MOST_DOCUMENT)) if notes.exists() else []
-        return list(said["frame_metadata"])
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{folder / MANIFEST}: is not the manifest of a scratch dataset: {error!r}") from error
+    with understood(folder / MANIFEST):
+        return [_record(one) for one in said["frame_metadata"]]
+
+
+def _record(said: Any) -> Record:
+    if not isinstance(said, dict):
+        raise Malformed(f"frame_metadata: must hold objects only; got {shown(said)}")
+    return said

@@ -5,7 +5,6 @@ Which page a frame lies on says `pages.py`. A file is whole after each frame: it
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import weakref
@@ -24,15 +23,18 @@ from numpy.typing import NDArray
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
 from ome_writers.documents import Outcome
+from ome_writers.errors import Malformed, NotADataset
 from ome_writers.images import ranges_in
+from ome_writers.jsontext import value_in
 from ome_writers.layout import MOST_IMAGES
 from ome_writers.omexml import RUN_NAMESPACE
 from ome_writers.omexml_pages import first_pages, planned_planes
 from ome_writers.order import Rows
 from ome_writers.pages import paging
 from ome_writers.plan import Plan
-from ome_writers.readers.tifftext import described, facts_in, files_in, images_in, opened_tiff, parsed
+from ome_writers.readers.tifftext import Described, described, facts_in, files_in, images_in, opened_tiff
 from ome_writers.records import with_place
+from ome_writers.regular import understood
 from ome_writers.run import Run
 
 _MOST_PLANES: Final = 100_000_000
@@ -77,6 +79,8 @@ class TiffArrays:
                     page = self._page(where, number)
                 except IndexError:  # the run goes on, or was killed, and pages are appended as frames come
                     continue
+                except tifffile.TiffFileError as error:
+                    raise NotADataset(f"{where.file}: is damaged: {error}") from error
                 out[index] = page.asarray().reshape(frame)[selection[-2:]]
         return out
 
@@ -181,14 +185,24 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
 
     Raises
     ------
-    ValueError
+    NotADataset
         If it is no OME-TIFF that this library wrote.
+    ValueError
+        If it has no such camera.
     """
-    file, text = described(path)
-    root = parsed(text)
+    found = described(path)
+    with understood(found.place):
+        facts, shapes, arrays = _arrays(found)
+        cube = cube_from(facts, shapes, arrays.dtypes)
+    return cube if camera is None else cube_from(facts, shapes, arrays.dtypes, camera), arrays
+
+
+def _arrays(found: Described) -> tuple[dict[str, Any], list[list[int]], TiffArrays]:
+    """Return what is noted of the dimensions, the shapes of the images, and the images."""
+    file, text, root = found.file, found.text, found.parsed()
     facts = facts_in(root)
     if "dimensions" not in facts:
-        raise ValueError(f"{path}: does not say in which order it was acquired; read it with tifffile")
+        raise Malformed("does not say in which order it was acquired; read it with tifffile")
     axes = [str(name) for name in facts["axes"]]
     types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
     roles = [_ROLES.get(types[name], "C") for name in axes[:-2]]
@@ -197,11 +211,11 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     if "held" in facts:
         fans = len(facts["held"])
     if not 0 < fans <= MOST_IMAGES:
-        raise ValueError(f"{path}: claims to hold {fans} images")
+        raise Malformed(f"claims to hold {fans} images")
     if len(images) < fans and '<M K="verdict">running</M>' in text:
         # While a run lasts, or if it was killed, each file of a set may tell of itself only.
         for other in files_in(file.parent):
-            images |= images_in(parsed(described(other)[1]))
+            images |= images_in(described(other).parsed())
     pixels = [images[number].find("{*}Pixels") if number in images else None for number in range(fans)]
     pages = [_pages(one, roles, file) for one in pixels]
     if '<M K="verdict">running</M>' in text:
@@ -214,14 +228,14 @@ def reopened(path: Path, camera: str | int | None = None) -> tuple[Cube, TiffArr
     frames = [(int(one.attrib["SizeY"]), int(one.attrib["SizeX"])) for one in every]
     with opened_tiff(file) as tiff:
         if (size := tiff.pages.first.shape[:2]) not in frames:
-            raise ValueError(f"{file}: claims to hold frames of {frames[0]}; its pages are {size}")
+            raise Malformed(f"claims to hold frames of {frames[0]}; the pages of {file.name} are {size}")
     dtypes = [_DTYPES.get(one.attrib["Type"], one.attrib["Type"]) for one in every]
     arrays = TiffArrays(pages, frames, dtypes)
     shapes = [list(arrays.shape(array)) for array in range(fans)]
     if "reached" in facts:
         outermost = axes.index(str(facts["dimensions"][0]["name"]))
         shapes[0][outermost] = max(shapes[0][outermost], int(facts["reached"]))
-    return cube_from(facts, shapes, dtypes, camera), arrays
+    return facts, shapes, arrays
 
 
 def _lengthened(pages: list[Pages], axis: int) -> list[Pages]:
@@ -251,7 +265,7 @@ def _pages(pixels: ET.Element | None, roles: Sequence[str], file: Path) -> Pages
         return Pages(file, np.full((1,) * len(roles), -1, np.int64), 0)
     sizes = [int(pixels.attrib[f"Size{role}"]) for role in roles]
     if min(sizes, default=1) < 1 or prod(sizes) > _MOST_PLANES:
-        raise ValueError(f"{file}: claims to hold {' × '.join(map(str, sizes))} planes")
+        raise Malformed(f"claims to hold {' × '.join(map(str, sizes))} planes")
     numbers = np.full(sizes, -1, np.int64)
     name, own = file.name, False
     for data in pixels.iterfind("{*}TiffData"):
@@ -280,15 +294,16 @@ def noted(path: Path) -> dict[str, Any]:
 
     Costs the length of the text, not what it takes to understand it: of long runs it is asked again and again.
     """
-    _, text = described(path)
-    annotation = _NOTED.search(text)
+    told = described(path)
+    annotation = _NOTED.search(told.text)
     said = {} if annotation is None else {name: unescape(value) for name, value in _ENTRY.findall(annotation[0])}
     found: dict[str, Any] = {}
-    for name, value in said.items():
-        if name in {"version", "verdict", "error"}:
-            found[name] = value
-        else:
-            found[name] = ranges_in(value) if name == "missing" else json.loads(value)
+    with understood(told.place):
+        for name, value in said.items():
+            if name in {"version", "verdict", "error"}:
+                found[name] = value
+            else:
+                found[name] = ranges_in(value) if name == "missing" else value_in(value)
     return found
 
 
@@ -309,13 +324,18 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
 
     Raises
     ------
-    ValueError
+    NotADataset
         If it is no OME-TIFF that this library wrote.
     """
-    root = parsed(described(path)[1])
+    told = described(path)
+    with understood(told.place):
+        return _metadata_in(told.parsed())
+
+
+def _metadata_in(root: ET.Element) -> list[dict[str, Any]]:
     facts = facts_in(root)
     if "dimensions" not in facts:
-        raise ValueError(f"{path}: is no OME-TIFF that ome-writers wrote")
+        raise Malformed("is no OME-TIFF that ome-writers wrote")
     types = {str(dim["name"]): dim["type"] for dim in facts["dimensions"]}
     roles = [_ROLES.get(types[str(name)], "C") for name in facts["axes"][:-2]]
     notes = {
@@ -341,6 +361,6 @@ def frame_metadata(path: Path) -> list[dict[str, Any]]:
 def _said(text: str) -> Any:
     """Return a value of a note: JSON, or else text."""
     try:
-        return json.loads(text)
+        return value_in(text)
     except ValueError:
         return text

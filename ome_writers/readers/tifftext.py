@@ -5,13 +5,16 @@ And what does that say of the dimensions, if this library wrote it? tifffile is 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from attrs import frozen
+
+from ome_writers.errors import Malformed, NotADataset
+from ome_writers.jsontext import value_in
 from ome_writers.omexml import RUN_NAMESPACE
-from ome_writers.regular import MOST_DOCUMENT, open_regular, read_regular
+from ome_writers.regular import open_regular, read_text, understood
 
 if TYPE_CHECKING:
     import tifffile
@@ -33,12 +36,16 @@ def parsed(text: str) -> ET.Element:
 
     Raises
     ------
-    ValueError
-        If it declares entities, which no OME-XML needs, and a few of which can stand for any number of bytes.
+    Malformed
+        If it is none; or if it declares entities, which no OME-XML needs, and a few of which can stand for any number
+        of bytes.
     """
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("declares a document type, which an OME-XML has none of")
-    return ET.fromstring(text)  # noqa: S314 - without entities, it is as long as it looks
+        raise Malformed("declares a document type, which an OME-XML has none of")
+    try:
+        return ET.fromstring(text)  # noqa: S314 - without entities, it is as long as it looks
+    except ET.ParseError as error:
+        raise Malformed(f"is no OME-XML: {error}") from None
 
 
 def images_in(root: ET.Element) -> dict[int, ET.Element]:
@@ -58,49 +65,69 @@ def first_of(folder: Path) -> Path:
 
     Raises
     ------
-    ValueError
+    NotADataset
         If there is none.
     """
     files = files_in(folder)
     if not files:
-        raise ValueError(f"{folder}: is neither an OME-Zarr nor a folder of OME-TIFF files")
+        raise NotADataset(f"{folder}: is neither an OME-Zarr nor a folder of OME-TIFF files")
     return files[0]
 
 
-def described(path: Path) -> tuple[Path, str]:
+@frozen
+class Described:
+    """A file with pixels, and the OME-XML that describes them."""
+
+    file: Path
+    text: str
+    place: Path
+    """The file that holds the text."""
+
+    def parsed(self) -> ET.Element:
+        """Return the root of the text.
+
+        Raises
+        ------
+        NotADataset
+            If it is no OME-XML.
+        """
+        with understood(self.place):
+            return parsed(self.text)
+
+
+def described(path: Path) -> Described:
     """Return a file of a dataset, which may be a folder, and the OME-XML that describes its pixels.
 
     Raises
     ------
-    ValueError
+    NotADataset
         If it is no OME-TIFF.
     """
     import tifffile
 
     path = first_of(path) if path.is_dir() else path
-    try:
-        with opened_tiff(path) as file:
-            text = str(file.pages.first.description)
-    except tifffile.TiffFileError as error:
-        raise ValueError(f"{path}: is no OME-TIFF: {error}") from error
-    if not text.lstrip().startswith("<"):
-        raise ValueError(f"{path}: is no OME-TIFF")
-    # OME-XML 2016-06, `BinaryOnly`: what is said of these pixels stands in another file of the folder.
-    elsewhere = parsed(text).find("{*}BinaryOnly")
-    if elsewhere is None:
-        return path, text
-    other = path.with_name(elsewhere.attrib["MetadataFile"])
-    if other.suffix.lower() in {".tif", ".tiff"}:
-        return described(other)
-    return path, read_regular(other, MOST_DOCUMENT).decode()
+    with understood(path):
+        try:
+            with opened_tiff(path) as file:
+                text = str(file.pages.first.description)
+        except tifffile.TiffFileError as error:
+            raise Malformed(f"is no OME-TIFF: {error}") from error
+        if not text.lstrip().startswith("<"):
+            raise Malformed("is no OME-TIFF")
+        # OME-XML 2016-06, `BinaryOnly`: what is said of these pixels stands in another file of the folder.
+        elsewhere = parsed(text).find("{*}BinaryOnly")
+        if elsewhere is None:
+            return Described(path, text, path)
+        other = path.with_name(elsewhere.attrib["MetadataFile"])
+        if other.suffix.lower() in {".tif", ".tiff"}:
+            return described(other)
+    return Described(path, read_text(other), other)
 
 
 def facts_in(root: ET.Element) -> dict[str, Any]:
     """Return what this library noted about the dimensions."""
     told = notes_in(root)
-    return {
-        name: json.loads(told[name]) for name in ("dimensions", "axes", "reached", "held", "weights") if name in told
-    }
+    return {name: value_in(told[name]) for name in ("dimensions", "axes", "reached", "held", "weights") if name in told}
 
 
 def notes_in(root: ET.Element) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.casts import is_url
+from ome_writers.check import shown
 from ome_writers.cube import Cube, Rectangle
 from ome_writers.cube_facts import cube_from
+from ome_writers.errors import Malformed, NotADataset
+from ome_writers.jsontext import object_in
 from ome_writers.records import with_place
-from ome_writers.regular import MOST_DOCUMENT, read_regular
+from ome_writers.regular import read_json, understood
 from ome_writers.run import Run
 
 _MOST_HANDLES: Final = 64
@@ -60,19 +62,23 @@ def opened_array(root: str, path: str) -> Any:
 
     Raises
     ------
+    NotADataset
+        If it cannot be opened.
     ValueError
-        If it cannot be opened, or no library is installed that could.
+        If no library is installed that could.
     """
     if importlib.util.find_spec("tensorstore") is not None:
         import tensorstore as ts
 
         version = "zarr3" if is_url(root) or Path(root, path, "zarr.json").exists() else "zarr"
         place = f"{_place(root)}{path}/" if path else _place(root)
-        return ts.open({"driver": version, "kvstore": place}, open=True, read=True).result()
+        with understood(_document(root, path)):
+            return ts.open({"driver": version, "kvstore": place}, open=True, read=True).result()
     if importlib.util.find_spec("zarr") is not None:
         import zarr
 
-        return zarr.open_array(f"{root}/{path}", mode="r")
+        with understood(_document(root, path)):
+            return zarr.open_array(f"{root}/{path}", mode="r")
     raise ValueError(_NEEDS)
 
 
@@ -102,19 +108,43 @@ def _place(root: str) -> str:
     return f"{root}/" if is_url(root) else f"{Path(root).absolute().as_uri()}/"
 
 
+def _key(path: str) -> str:
+    return f"{path}/zarr.json".lstrip("/")
+
+
+def _document(root: str, path: str = "") -> str:
+    """Return the path, or the URL, of what a group or an array says of itself."""
+    return f"{root.rstrip('/')}/{_key(path)}" if is_url(root) else str(Path(root, _key(path)))
+
+
+def _attributes(root: str, path: str, name: str) -> dict[str, Any]:
+    """Return what a group says of itself under a name, `{}` if nothing."""
+    with understood(_document(root, path)):
+        found = (node(root, path) or {}).get("attributes", {}).get(name, {})
+        if not isinstance(found, dict):
+            raise Malformed(f"attributes.{name}: must be an object; got {shown(found)}")
+        return found
+
+
 def node(root: str, path: str) -> dict[str, Any] | None:
-    """Return the `zarr.json` of a group or an array, `None` if there is none."""
-    key = f"{path}/zarr.json".lstrip("/")
+    """Return the `zarr.json` of a group or an array, `None` if there is none.
+
+    Raises
+    ------
+    NotADataset
+        If it is no JSON object.
+    """
     if is_url(root):
         import tensorstore as ts
 
-        found = ts.KvStore.open(_place(root.rstrip("/"))).result().read(key).result()
-        text = found.value if found.state == "value" else None
-    else:
-        text = None
-        with suppress(FileNotFoundError, NotADirectoryError):
-            text = read_regular(Path(root, key), MOST_DOCUMENT)
-    return None if text is None else json.loads(text)
+        found = ts.KvStore.open(_place(root.rstrip("/"))).result().read(_key(path)).result()
+        if found.state != "value":
+            return None
+        with understood(_document(root, path)):
+            return object_in(found.value)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return read_json(_document(root, path))
+    return None
 
 
 def reopened(root: str, camera: str | int | None = None) -> tuple[Cube, ZarrArrays]:
@@ -122,43 +152,48 @@ def reopened(root: str, camera: str | int | None = None) -> tuple[Cube, ZarrArra
 
     Raises
     ------
-    ValueError
+    NotADataset
         If it is no OME-Zarr, or its documents cannot be understood.
+    ValueError
+        If it has no such camera, or no library is there that reads it.
     """
-    attributes = (node(root, "") or {}).get("attributes", {})
-    facts = attributes.get("ome_writers", {})
-    paths = [str(path) for path in facts.get("arrays") or _image_paths(root, attributes)]
+    facts = _attributes(root, "", "ome_writers")
+    with understood(_document(root)):
+        paths = [str(path) for path in facts.get("arrays") or _image_paths(root)]
     for path in paths:
         if path.startswith("/") or "\\" in path or ".." in path.split("/"):
-            raise ValueError(f"{root}: its documents name an array outside of it: {path!r}")
-    arrays = ZarrArrays(root, paths)
+            raise NotADataset(f"{_document(root)}: names an array outside of the dataset: {path!r}")
     first = node(root, paths[0]) if paths else None
     if first is None:
-        raise ValueError(f"{root}: is no OME-Zarr 0.5 dataset with images")
-    nodes = [node(root, path) or first for path in paths]  # before a library reads them, whatever their size
+        raise NotADataset(f"{root}: is no OME-Zarr 0.5 dataset with images")
+    # Before a library reads them, whatever their size.
+    dtypes = [_dtype(root, path, node(root, path) or first) for path in paths]
+    arrays = ZarrArrays(root, paths)
     shapes = [arrays.shape(array) for array in range(len(paths))]
     if "dimensions" not in facts:
-        facts = _in_storage_order([str(name) for name in first["dimension_names"]], len(paths))
-    dtypes = [str(one["data_type"]) for one in nodes]
-    return cube_from(facts, shapes, dtypes, camera), arrays
+        with understood(_document(root, paths[0])):
+            facts = _in_storage_order([str(name) for name in first["dimension_names"]], len(paths))
+    with understood(_document(root)):
+        cube = cube_from(facts, shapes, dtypes)
+    return cube if camera is None else cube_from(facts, shapes, dtypes, camera), arrays
 
 
-def _image_paths(root: str, attributes: dict[str, Any]) -> list[str]:
+def _dtype(root: str, path: str, said: Mapping[str, Any]) -> str:
+    with understood(_document(root, path)):
+        return str(said["data_type"])
+
+
+def _image_paths(root: str) -> list[str]:
     """Return the paths of the full-resolution arrays of a dataset of another library, or an older one."""
-    ome = attributes.get("ome", {})
+    ome = _attributes(root, "", "ome")
     images = [""]
     if "plate" in ome:
         wells = [well["path"] for well in ome["plate"]["wells"]]
-        images = [f"{well}/{one['path']}" for well in wells for one in _ome(root, well)["well"]["images"]]
+        images = [f"{well}/{one['path']}" for well in wells for one in _attributes(root, well, "ome")["well"]["images"]]
     elif "multiscales" not in ome:
-        images = _ome(root, "OME").get("series", [])
-    found = [(image, _ome(root, image).get("multiscales")) for image in images]
+        images = _attributes(root, "OME", "ome").get("series", [])
+    found = [(image, _attributes(root, image, "ome").get("multiscales")) for image in images]
     return [f"{image}/{scales[0]['datasets'][0]['path']}".lstrip("/") for image, scales in found if scales]
-
-
-def _ome(root: str, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = (node(root, path) or {}).get("attributes", {}).get("ome", {})
-    return found
 
 
 def _in_storage_order(names: list[str], images: int) -> dict[str, Any]:
@@ -170,8 +205,7 @@ def _in_storage_order(names: list[str], images: int) -> dict[str, Any]:
 
 def noted(root: str) -> dict[str, Any]:
     """Return what the documents of a dataset say of its run, `{}` if this library did not write it."""
-    found: dict[str, Any] = (node(root, "") or {}).get("attributes", {}).get("ome_writers", {})
-    return found
+    return _attributes(root, "", "ome_writers")
 
 
 def frame_metadata(root: str) -> list[dict[str, Any]]:
@@ -179,14 +213,17 @@ def frame_metadata(root: str) -> list[dict[str, Any]]:
 
     Raises
     ------
-    ValueError
-        If it is no OME-Zarr of this library.
+    NotADataset
+        If it is no OME-Zarr of this library, or its documents cannot be understood.
     """
-    facts = (node(root, "") or {}).get("attributes", {}).get("ome_writers")
-    if facts is None:
-        raise ValueError(f"{root}: is no OME-Zarr that ome-writers wrote")
+    facts = _attributes(root, "", "ome_writers")
+    if not facts:
+        raise NotADataset(f"{root}: is no OME-Zarr that ome-writers wrote")
+    with understood(_document(root)):
+        images = [str(path).rpartition("/")[0] for path in facts.get("arrays") or ()]
     found = []
-    for array, path in enumerate(facts.get("arrays") or ()):
-        image = (node(root, path.rpartition("/")[0]) or {}).get("attributes", {}).get("ome_writers", {})
-        found += [with_place(record, {"array": array}) for record in image.get("frame_metadata") or ()]
+    for array, image in enumerate(images):
+        said = _attributes(root, image, "ome_writers")
+        with understood(_document(root, image)):
+            found += [with_place(record, {"array": array}) for record in said.get("frame_metadata") or ()]
     return found

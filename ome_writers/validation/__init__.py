@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ome_writers.datasets.words import NotADataset
+from ome_writers.errors import NotADataset
 from ome_writers.progress import counted
+from ome_writers.regular import understood
 from ome_writers.target import absent
 from ome_writers.validation.words import Check, Findings, Report
 
@@ -43,7 +44,7 @@ def validate(path: str | os.PathLike[str], *, progress: bool = False) -> Report:
     FileNotFoundError
         If nothing is there.
     NotADataset
-        If what is there is neither OME-Zarr nor TIFF.
+        If what is there is neither OME-Zarr nor TIFF, or so strange that no check can tell what is wrong.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def validate(path: str | os.PathLike[str], *, progress: bool = False) -> Report:
     if not root.exists():
         raise absent(path)
     found = Findings()
-    with counted("chunks", shown=progress) as advance:
+    with counted("chunks", shown=progress) as advance, understood(root):
         if root.is_dir() and _holds_zarr(root):
             from ome_writers.validation.zarr import validate_zarr
 

@@ -20,6 +20,10 @@ _DTYPES: Final = {"float": "float32", "double": "float64", "bit": "bool", "compl
     "double-complex": "complex128"
 }
 
+_MOST_DIGITS: Final = 20
+_MOST_PLANES: Final = 100_000_000
+"""Of an image: an OME-XML with more would be larger than the largest text."""
+
 
 def is_plain_name(name: str) -> bool:
     r"""Return whether a reference names a file in the same folder, as it must if the set shall be moved.
@@ -49,8 +53,11 @@ def run_arrays(root: ET.Element, noted: Mapping[str, Any]) -> list[tuple[str, tu
 
 
 def _size(pixels: ET.Element, role: str) -> int:
-    text = pixels.get(f"Size{role}", "")
-    return int(text) if text.isdecimal() else 0
+    return _whole(pixels.get(f"Size{role}", ""))
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 @frozen(eq=False)
@@ -80,6 +87,10 @@ def check_tiff_data(text: Described, found: Findings) -> None:
             if pixels is None:
                 check.fault(name, "has no Pixels")
                 continue
+            sizes = _planes(pixels)
+            if prod(sizes.values()) > _MOST_PLANES:
+                check.fault(name, f"claims to hold {' × '.join(map(str, sizes.values()))} planes")
+                continue
             reached = _check_image(name, pixels, text, check)
             planes += int((reached > 0).sum())
             _check_planes(name, reached, text, check)
@@ -92,10 +103,15 @@ def check_tiff_data(text: Described, found: Findings) -> None:
         check.summary = f"{planes} planes, each with a page of its size and dtype"
 
 
+def _planes(pixels: ET.Element) -> dict[str, int]:
+    """Return how many planes an image has along each axis."""
+    samples = max([_whole(one.get("SamplesPerPixel", "1")) for one in pixels.iterfind("{*}Channel")], default=1)
+    return {"T": _size(pixels, "T"), "C": _size(pixels, "C") // max(1, samples), "Z": _size(pixels, "Z")}
+
+
 def _check_image(name: str, pixels: ET.Element, text: Described, check: Findings) -> NDArray[np.int16]:
     """Check the pages of an image; return how many each of its planes has. Axes: T, C, Z."""
-    samples = max([int(one.get("SamplesPerPixel", "1")) for one in pixels.iterfind("{*}Channel")], default=1)
-    sizes = {"T": _size(pixels, "T"), "C": _size(pixels, "C") // max(1, samples), "Z": _size(pixels, "Z")}
+    sizes = _planes(pixels)
     reached = np.zeros(tuple(sizes.values()), np.int16)
     order = pixels.get("DimensionOrder", "XYZCT")[:1:-1]  # the slowest first
     absent: set[str] = set()

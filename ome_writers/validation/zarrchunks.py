@@ -22,6 +22,7 @@ from ome_writers.checksum import crc32c
 from ome_writers.readers.zarr import opened_array
 from ome_writers.validation.words import Findings
 from ome_writers.validation.zarrtree import Json, Node, Tree
+from ome_writers.zarrjson import sizes_in
 
 Cell = tuple[int, ...]
 Mask = NDArray[np.bool_]
@@ -71,16 +72,16 @@ def grid_of(array: Node) -> Grid:
         If its metadata do not say so.
     """
     body = array.body
-    shape = tuple(map(int, body["shape"]))
+    shape = sizes_in(body, "shape")
     if body.get("zarr_format") == 2:  # noqa: PLR2004 - the old format
-        separator, chunk = str(body.get("dimension_separator") or "."), tuple(map(int, body["chunks"]))
+        separator, chunk = str(body.get("dimension_separator") or "."), sizes_in(body, "chunks")
         return Grid(array.key, shape, chunk, chunk, lambda cell: separator.join(map(str, cell)) or "0", None)
-    file = chunk = tuple(map(int, body["chunk_grid"]["configuration"]["chunk_shape"]))
+    file = chunk = sizes_in(body["chunk_grid"]["configuration"], "chunk_shape")
     index = None
     for codec in body["codecs"]:
         if codec["name"] == "sharding_indexed":
             index = codec["configuration"]
-            chunk = tuple(map(int, index["chunk_shape"]))
+            chunk = sizes_in(index, "chunk_shape")
     encoding = body.get("chunk_key_encoding") or {"name": "default"}
     default = encoding.get("name", "default") == "default"
     separator = (encoding.get("configuration") or {}).get("separator") or ("/" if default else ".")

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from ome_writers.datasets.words import NotADataset
 from ome_writers.datasets.zarr import read_node
+from ome_writers.errors import NotADataset
+from ome_writers.regular import understood
 from ome_writers.validation.words import Findings
 
 Json = dict[str, Any]
@@ -93,12 +94,14 @@ class _Reader:
 
     def node(self, key: str, kind: str = "group") -> Node | None:
         where = self.root / key
-        if not where.resolve().is_relative_to(self.root.resolve()):
-            self.check.fault(key, "lies outside the dataset; nothing there is read")
-            return None
         try:
+            with understood(where):
+                outside = not where.resolve().is_relative_to(self.root.resolve())
+            if outside:
+                self.check.fault(key, "lies outside the dataset; nothing there is read")
+                return None
             body = read_node(where)
-        except NotADataset as error:
+        except (NotADataset, OSError) as error:
             self.check.fault(key, str(error))
             return None
         if body is None:

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import threading
@@ -37,12 +36,13 @@ from ome_writers.journal_file import CAME, GIVEN
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.records import JSON
+from ome_writers.regular import MOST_DOCUMENT, read_regular
 from ome_writers.turns import nesting
 from ome_writers.writer import Block, Capabilities, Documents, Selection
 from ome_writers.writers.backlog import Backlog, in_time
 from ome_writers.writers.files import replace_file, stands, sync_tree
 from ome_writers.writers.shardfiles import lost_frames, read_whole, remove_torn
-from ome_writers.writers.zarrtree import Shape, array_key, document_file, folders_beyond
+from ome_writers.writers.zarrtree import Shape, array_key, document_file, folders_beyond, stored_shape
 from ome_writers.zarrjson import array_json, encode_json
 
 _CODECS: Final = {
@@ -143,8 +143,8 @@ class AcquireZarrWriter:
         self._looks = [0] * len(self._specs)
         if attach:
             # After a crash, those that stand there are the engine's own.
-            stored = [json.loads((self._folder / array_key(spec)).read_text("utf-8")) for spec in self._specs]
-            shapes = [tuple(body["shape"]) for body in stored]
+            files = [read_regular(self._folder / array_key(spec), MOST_DOCUMENT) for spec in self._specs]
+            shapes = [stored_shape(spec, data, root) for spec, data in zip(self._specs, files, strict=True)]
             self._bodies = [array_json(spec, shape) for spec, shape in zip(self._specs, shapes, strict=True)]
             # The engine goes on with nothing that stands; but where no frame is yet, it has nothing to go on with.
             self._startable = not any((self._folder / spec.path / "c").exists() for spec in self._specs)

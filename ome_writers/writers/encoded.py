@@ -79,8 +79,8 @@ class EncodedZarr:
             If anything stands at `root`, unless `attach`.
         FileNotFoundError
             If an array to attach to does not stand there.
-        ValueError
-            If its chunks are stored in another way than planned.
+        NotADataset
+            If its document cannot be understood, or its chunks are stored in another way than planned.
         """
         self._finished = plan.layout.arrays
         """The arrays as they are in the end, with the indices of shards at their end."""

@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,27 @@ _FAULTS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 """What goes wrong with a disk, and not for want of a system call."""
 
 
+@contextlib.contextmanager
+def located(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have errors of the disk say where it failed: the system says so of files that are opened, not of those written.
+
+    An error that says it already, or that the system did not raise, stays as it is.
+
+    Examples
+    --------
+    >>> with located("cells.ome.zarr/zarr.json"):
+    ...     raise OSError(errno.EIO, "Input/output error")
+    Traceback (most recent call last):
+    OSError: [Errno 5] Input/output error: 'cells.ome.zarr/zarr.json'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None and os.fspath(path):
+            error.filename = os.fspath(path)
+        raise
+
+
 def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write `data`, in one piece or in several, to `path`: readers see what stood there before, or all of it.
 
@@ -35,7 +56,7 @@ def replace_file(path: Path, data: bytes | Iterable[bytes]) -> None:
     """
     new = unfinished(path)
     try:
-        with new.open("wb") as file:
+        with located(path), new.open("wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
         put_in_place(new, path)
     except BaseException:
@@ -93,7 +114,7 @@ def put_in_place(source: Path, target: Path) -> None:
 def sync_file(path: Path) -> None:
     """Return when the content of a file has reached the device."""
     # Windows synchronises only what is open for writing.
-    with path.open("rb+") as file:
+    with located(path), path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -106,11 +127,12 @@ def sync_folder(path: Path) -> None:
         If the disk fails or is full.
     """
     try:
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with located(path):
+            folder = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:  # most systems have their own for what they cannot do
         if error.errno in _FAULTS:
             raise

@@ -8,7 +8,6 @@ fill value there.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -21,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.checksum import crc32c
+from ome_writers.errors import NotADataset
 from ome_writers.layout import ArraySpec
 from ome_writers.plan import Plan
 from ome_writers.readers.zarr import opened_as
 from ome_writers.writer import Selection
-from ome_writers.writers.zarrtree import Shape, cells, grid, ranges
+from ome_writers.writers.zarrtree import Shape, array_key, cells, grid, ranges, stored_shape
 
 _STRETCH: Final = 65_536
 """Rows of a plan that are looked at together."""
@@ -139,8 +139,8 @@ def read_whole(folder: Path, spec: ArraySpec, body: Mapping[str, Any], selection
 def _said_shape(folder: Path, spec: ArraySpec) -> Shape:
     """Return the shape that the document of an array says: what lies beyond it no reader finds."""
     try:
-        return tuple(map(int, json.loads((folder / spec.path / "zarr.json").read_bytes())["shape"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return stored_shape(spec, (folder / array_key(spec)).read_bytes(), str(folder))
+    except (OSError, NotADataset):
         return (0,) * len(spec.shape)
 
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -39,6 +38,7 @@ from ome_writers.writers.zarrtree import (
     filled_up,
     folders_beyond,
     ranges,
+    stored_shape,
     whole,
 )
 from ome_writers.zarrjson import array_json
@@ -138,7 +138,7 @@ class TensorStoreWriter:
         for spec, result in zip(self._specs, found, strict=True):
             if result.state != "value":
                 raise FileNotFoundError(f"there is no array {spec.path!r} in {self._root} to attach to")
-        return [tuple(json.loads(result.value)["shape"]) for result in found]
+        return [stored_shape(spec, result.value, self._root) for spec, result in zip(self._specs, found, strict=True)]
 
     def resize(self, array: int, shape: Shape, /) -> None:
         """Give an array a new shape.
@@ -274,5 +274,15 @@ def _below(folder: str) -> Any:
 
 
 def _finish(futures: Iterable[Any]) -> None:
+    """Wait for what is on its way.
+
+    Raises
+    ------
+    OSError
+        If the disk, or whatever takes it, fails; the library calls that a `ValueError`, and says where.
+    """
     for future in futures:
-        future.result()
+        try:
+            future.result()
+        except ValueError as error:
+            raise OSError(str(error)) from error

@@ -24,7 +24,9 @@ from typing import Final
 from attrs import define
 
 from ome_writers.documents import Text
+from ome_writers.errors import Malformed
 from ome_writers.placement_tiff import TiffPlacement
+from ome_writers.regular import understood
 from ome_writers.tiffblocks import Planes
 from ome_writers.tiffpages import HEADER, description_at
 from ome_writers.writers.placed import Pieces, PlacedFiles, get, put
@@ -41,6 +43,8 @@ _TOGETHER: Final = 1 << 20
 _FEW: Final = 64
 """Files of a set up to which each has its room on the disk reserved."""
 _LEAST: Final = 8
+_FARTHEST: Final = 2**32
+"""Bytes behind its pages, and behind its end, from which on no OME-XML stands."""
 _SLACK: Final = 4096
 """So few bytes are not worth moving or cutting anything."""
 
@@ -265,11 +269,17 @@ class TiffFiles:
         if number in self._standing:
             return self._standing[number]
         opened, placement = self.open(number), self._placement
-        (directory,) = struct.unpack("<Q", get(opened, 8, _FIRST))
-        count, text = struct.unpack("<QQ", get(opened, 16, description_at(placement.page(number), directory)))
-        blocks = placement.first_blocks(number)
-        while blocks < placement.block_count(number) and any(get(opened, 8, placement.link(number, blocks)[0])):
-            blocks += 1
+        with understood(self._files.path(self._keys[number])):
+            (directory,) = struct.unpack("<Q", get(opened, 8, _FIRST))
+            at = description_at(placement.page(number), directory)
+            if at > os.fstat(opened).st_size:
+                raise Malformed("is damaged: its first page would lie behind its end")
+            count, text = struct.unpack("<QQ", get(opened, 16, at))
+            blocks = placement.first_blocks(number)
+            while blocks < placement.block_count(number) and any(get(opened, 8, placement.link(number, blocks)[0])):
+                blocks += 1
+            if text + count > max(os.fstat(opened).st_size, placement.size(number, blocks - 1)) + _FARTHEST:
+                raise Malformed("is damaged: its OME-XML would lie far behind its end")
         file = self._standing[number] = _Standing(number, directory, count, text, blocks, 0)
         if directory != len(HEADER):
             file.end = directory + placement.compact_bytes(number, shapes) if shapes else text

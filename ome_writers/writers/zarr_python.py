@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -46,6 +45,7 @@ from ome_writers.writers.zarrtree import (
     folders_beyond,
     grid,
     ranges,
+    stored_shape,
     whole,
 )
 from ome_writers.zarrjson import array_json
@@ -128,7 +128,7 @@ class ZarrWriter:
         found = sync(self._store.get(array_key(spec), default_buffer_prototype()))
         if found is None:
             raise FileNotFoundError(f"there is no array {spec.path!r} in {root} to attach to")
-        return tuple(json.loads(found.to_bytes())["shape"])
+        return stored_shape(spec, found.to_bytes(), root)
 
     def resize(self, array: int, shape: Shape, /) -> None:
         """Give an array a new shape.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +11,13 @@ from typing import Final
 
 from attrs import evolve
 
+from ome_writers.errors import Malformed
 from ome_writers.layout import ArraySpec
+from ome_writers.regular import read_json, understood
 from ome_writers.writer import Documents
-from ome_writers.writers.files import put_whole, stands
+from ome_writers.writers.files import located, put_whole, stands
 from ome_writers.writers.zarrtree import Shape, array_file, array_key, document_file, document_pieces, folders_beyond
-from ome_writers.zarrjson import array_json
+from ome_writers.zarrjson import array_json, sizes_in
 
 _STORAGE: Final = ("data_type", "chunk_grid", "chunk_key_encoding", "codecs")
 """What in an array's document says how its chunks are stored."""
@@ -60,7 +61,7 @@ class ZarrFolder:
                 os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - a third of the time for thousands of them
                 folders.add(folder)
             # Nobody looks for a dataset that is being made; to write beside and rename would take twice as long.
-            with open(path, "xb", buffering=0) as file:  # noqa: PTH123 - as above
+            with located(path), open(path, "xb", buffering=0) as file:  # noqa: PTH123 - as above
                 file.write(data)
             self._said[key] = hash(data)
 
@@ -80,8 +81,8 @@ class ZarrFolder:
         ------
         FileNotFoundError
             If one does not.
-        ValueError
-            If its chunks are stored in another way than planned.
+        NotADataset
+            If its document cannot be understood, or its chunks are stored in another way than planned.
         """
         found = [self._stored(*specs) for specs in zip(self.specs, *others, strict=True)]
         self.specs, self.shapes = [spec for spec, _ in found], [shape for _, shape in found]
@@ -90,15 +91,16 @@ class ZarrFolder:
         path = self.path / array_key(specs[0])
         if not path.exists():
             raise FileNotFoundError(f"there is no array {specs[0].path!r} in {self.path} to attach to")
-        stored = json.loads(path.read_bytes())
-        shape = tuple(stored["shape"])
-        differ = []
-        for spec in specs:
-            planned = array_json(spec, shape)
-            differ = [key for key in _STORAGE if stored[key] != planned[key]]
-            if not differ:
-                return spec, shape
-        raise ValueError(f"array {specs[0].path!r} in {self.path} has another {differ[0]} than planned")
+        stored = read_json(path)
+        with understood(path):
+            shape = sizes_in(stored, "shape", len(specs[0].shape))
+            differ = []
+            for spec in specs:
+                planned = array_json(spec, shape)
+                differ = [key for key in _STORAGE if stored.get(key) != planned[key]]
+                if not differ:
+                    return spec, shape
+            raise Malformed(f"has another {differ[0]} than planned")
 
     def restate(self, array: int, spec: ArraySpec) -> None:
         """Say that the chunks of an array are stored in another way."""

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ome_writers.documents import Document
+from ome_writers.jsontext import object_in
 from ome_writers.layout import ArraySpec
-from ome_writers.zarrjson import array_json, encode_json, group_json, json_pieces
+from ome_writers.regular import understood
+from ome_writers.zarrjson import array_json, encode_json, group_json, json_pieces, sizes_in
 
 Shape = tuple[int, ...]
 
@@ -41,6 +43,18 @@ def document_pieces(document: Document) -> tuple[str, Iterator[bytes]]:
         key = f"{document.path}/zarr.json" if document.path else "zarr.json"
         return key, json_pieces(group_json(document.body))
     return document.path, iter([document.body.encode()])
+
+
+def stored_shape(spec: ArraySpec, data: bytes, root: str) -> Shape:
+    """Return the shape that the `zarr.json` of an array below `root` says.
+
+    Raises
+    ------
+    NotADataset
+        If it cannot be understood.
+    """
+    with understood(f"{root.rstrip('/')}/{array_key(spec)}"):
+        return sizes_in(object_in(data), "shape", len(spec.shape))
 
 
 def grid(spec: ArraySpec) -> Shape:

@@ -220,10 +220,13 @@ class TestAtARoot:
             ow.write(plan_of(SIZES, root, overwrite=True), FRAMES)
         assert (root / "thesis.txt").read_text() == "mine"
 
-    @pytest.mark.parametrize("text", ["[]", "{", '{"dtype": "uint16"}', "null"])
-    def test_a_strange_manifest_is_an_error(self, text: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [("[]", "got a list"), ("{", "is no JSON"), ('{"dtype": "uint16"}', "'dimensions'"), ("null", "got null")],
+    )
+    def test_a_strange_manifest_is_an_error(self, text: str, why: str, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(ValueError, match="is not the manifest"):
+        with pytest.raises(ValueError, match=rf"manifest\.json: .*{why}"):
             open_view(tmp_path)
 
     def test_a_file_that_was_cut_is_an_error(self, tmp_path: Path) -> None:
