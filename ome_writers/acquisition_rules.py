@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ome_writers import ragged_rules, rules
 from ome_writers.beyond import ask
-from ome_writers.casts import is_url
+from ome_writers.casts import is_url, split_suffix
 from ome_writers.check import (
     Rule,
     choice,
@@ -328,7 +328,8 @@ def _document_fault(name: str) -> str | None:
 
 def _root_name(settings: Any) -> Iterator[Problem]:
     path = settings.root_path
-    if path and settings.format.name != "scratch" and re.split(r"[/\\]", path.rstrip("/\\"))[-1] in ("", ".", ".."):
+    stem, _ = split_suffix(path.rstrip("/\\"))
+    if path and settings.format.name != "scratch" and re.split(r"[/\\]", stem)[-1] in ("", ".", ".."):
         message = f"must end in the name that the dataset shall have; got {shown(path)}"
         yield Problem(("root_path",), "invalid_value", message)
         return

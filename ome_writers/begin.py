@@ -24,7 +24,7 @@ Backend = str | Writer | None
 def begun(plan: Plan, backend: Backend) -> Run:
     """Create the dataset and return the run; until the writer has made it, nothing is lost or deleted."""
     writer, stamp = writer_for(plan, backend), _stamp(plan)
-    root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
+    root = standing(plan.settings.output_path)
     with located(root):
         if writer.capabilities.persistent and root and not is_url(root):
             run = _created(plan, writer, root, stamp)
@@ -34,6 +34,16 @@ def begun(plan: Plan, backend: Backend) -> Run:
                 writer.open(root, plan, _described(run))
         run.begin_syncing()
     return run
+
+
+def standing(path: str | os.PathLike[str]) -> str:
+    """Return a path that means the same wherever the program goes from here; a URL, or no path, stays as it is."""
+    given = os.fspath(path)
+    if not given or is_url(given):
+        return given
+    whole = Path(given).expanduser().absolute()
+    # Not all libraries know what `..` means, and behind a link it is not what stands before it in the path.
+    return str(Path(os.path.realpath(whole.parent), whole.name) if ".." in whole.parts else whole)
 
 
 def writer_for(plan: Plan, backend: Backend) -> Writer:

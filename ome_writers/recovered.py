@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ome_writers.begin import Backend
+from ome_writers.begin import Backend, standing
 from ome_writers.datasets import read_dataset
 from ome_writers.datasets.facts import facts_from
 from ome_writers.documents import Outcome, Verdict
@@ -64,7 +64,7 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     >>> outcome.verdict, outcome.frames
     ('stopped', 1)
     """
-    root = str(Path(path).expanduser())
+    root = standing(path)
     _undo_replacing(root)
     claimed = None
     with suppress(OSError, ValueError):  # nothing that it could say, as of a run that did not end
@@ -73,7 +73,7 @@ def recover(path: str | os.PathLike[str], backend: Backend = None) -> Outcome:
     if outcome is not None:
         return outcome
     if not os.path.lexists(root):
-        raise absent(root)
+        raise absent(path)
     return _as_it_says(root)
 
 

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 import numpy as np
 from attrs import evolve
 
-from ome_writers.begin import Backend, begun, writer_for
+from ome_writers.begin import Backend, begun, standing, writer_for
 from ome_writers.casts import is_url
 from ome_writers.documents import Outcome, documents
 from ome_writers.edits import differences
@@ -91,7 +91,7 @@ def resumed(plan: Plan, backend: Backend) -> Run:
     OSError
         If it cannot be read or written; says where. It can be done again.
     """
-    root = os.path.expanduser(plan.settings.output_path)  # noqa: PTH111 - may be a URL
+    root = standing(plan.settings.output_path)
     if not root or is_url(root):
         _refuse(("root_path",), f"only a dataset on a disk can be resumed; got {root!r}")
 

@@ -330,7 +330,7 @@ class SafeRun(RunState):
                     journal.mark_all(range(first, stop))
                 journal.say({"ended": outcome.verdict, "error": outcome.error})
                 if self._failure is not None and (frames := len(journal.waiting)):
-                    self._failure.add_note(f"{frames} more frames are kept: ome-writers recover {self.root} stores them")
+                    self._failure.add_note(f"{frames} more are kept: ome-writers recover {self.root} stores them")
                 journal.close()
 
     def _interrupted(self, interrupt: BaseException) -> None:

@@ -165,3 +165,17 @@ def test_while_the_run_lasts_each_file_of_many_tells_of_itself() -> None:
         assert named <= {a.id for a in read.structured_annotations.map_annotations}
     for document in described(plan, verdict="complete", cursor=6):
         assert len(ome_types.from_xml(document.body).images) == 3
+
+
+def test_what_came_with_frames_that_were_lost_is_told_of_no_other_plane() -> None:
+    """The arrays end with the last frame that is there, and what was lost lies beyond."""
+    plan = plan_of({"t": None, "p": ["a", "b"], "z": 6})
+    records = {place: {"delta_t": float(place)} for place in range(42)}
+    documents = described(plan, verdict="failed", cursor=42, missing=np.arange(32, 42), records=records)
+    images = ome_types.from_xml(documents[0].body).images
+    told = {
+        (image, plane.the_t, plane.the_z): plane.delta_t
+        for image, one in enumerate(images)
+        for plane in one.pixels.planes
+    }
+    assert told == {(n // 6 % 2, n // 12, n % 6): float(n) for n in range(32)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from attrs import evolve
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ import ome_writers as ow
 from ome_writers.testing import Failing
 from ome_writers.testing.ways import Way, ways
 from ome_writers.writers.memory import MemoryWriter
+from ome_writers.writers.tiff import TiffWriter
 
 SIZES = {"t": 3, "p": ["A1", "B2"], "c": ["DAPI", "GFP"], "z": 2, "y": 8, "x": 6}
 ORDER = np.random.default_rng(1).permutation(24).tolist()
@@ -392,3 +394,19 @@ def test_a_refused_frame_is_told_by_its_place_in_the_plan() -> None:
     plan = ow.compile(ow.AcquisitionSettings(dtype="uint16", dimensions=dims()))
     with pytest.raises(ow.FrameError, match=r"frame 2 \(position 'A1', t=0 c=1 z=0\)"):
         ow.write(plan, iter([pixels(0), np.zeros((3, 3), "uint16")]), MemoryWriter(), at=[9, 2])
+
+
+def test_a_run_that_failed_with_frames_that_wait_is_not_complete_once_they_are_recovered(tmp_path: Path) -> None:
+    """Nobody said of the other frames that they will not come."""
+    dims = ow.dims_from_standard_axes({"t": 6, "y": 4, "x": 4})
+    settings = ow.AcquisitionSettings(root_path=str(tmp_path / "a.ome.tiff"), dtype="uint16", dimensions=dims)
+    writer = Failing(TiffWriter(), at=0)
+    stream = ow.create_stream(settings, writer)
+    for t in (1, 5):
+        stream.put(np.full((4, 4), t + 1, "uint16"), t=t)
+    with pytest.raises(ow.WriteError) as told:
+        stream.close()
+    assert told.value.__notes__ == [f"2 more are kept: ome-writers recover {tmp_path / 'a.ome.tiff'} stores them"]
+    outcome = ow.recover(tmp_path / "a.ome.tiff")
+    assert (outcome.verdict, outcome.frames, outcome.missing.tolist()) == ("failed", 2, [0, 2, 3, 4])
+    assert tifffile.imread(tmp_path / "a.ome.tiff")[:, 0, 0].tolist() == [0, 2, 0, 0, 0, 6]

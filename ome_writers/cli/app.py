@@ -272,11 +272,9 @@ def _stream(plan: Plan, frames: Iterable[NDArray[Any] | None], backend: str | No
     seconds = time.perf_counter() - start
     pixels = all_bytes(plan, outcome.frames)
     rate = f"{outcome.frames / seconds:.0f} frames/s, {size(pixels / seconds)}/s"
-    show.say(
-        out,
-        f"{outcome.root}: {outcome.frames} frames, {size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}",
-    )
-    return Path(outcome.root)
+    root = show.near(outcome.root)
+    show.say(out, f"{root}: {outcome.frames} frames, {size(pixels)} in {seconds:.2f} s ({outcome.writer}): {rate}")
+    return root
 
 
 def _where(error: FileNotFoundError) -> str:

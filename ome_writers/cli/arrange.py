@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ome_writers.arranging import arrange as arrange_frames
 from ome_writers.arranging import arranged_path
 from ome_writers.cli.console import out
-from ome_writers.cli.show import say
+from ome_writers.cli.show import near, say
 from ome_writers.errors import SettingsError
 
 
@@ -54,4 +54,4 @@ def arrange(
         if isinstance(error, SettingsError):
             raise
         raise OSError(str(error)) from error  # a stack that cannot be read
-    say(out, f"{outcome.root}: {outcome.frames} frames ({outcome.writer})")
+    say(out, f"{near(outcome.root)}: {outcome.frames} frames ({outcome.writer})")

@@ -252,6 +252,12 @@ def _sum_up(table: Table, count: int) -> None:
         table.add_row(f"… and {count - _MANY} more")
 
 
+def near(path: str) -> Path:
+    """Return a path as people write it: from the current folder, if it lies in that."""
+    whole = Path(path)
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+
+
 def say(console: Console, text: str) -> None:
     """Print text as it is: no markup, and no line breaks within a path."""
     console.print(text, markup=False, soft_wrap=True)

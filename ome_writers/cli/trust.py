@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ome_writers.cli.console import err, out
-from ome_writers.cli.show import say
+from ome_writers.cli.show import near, say
 from ome_writers.errors import NotADataset, PlanError, Problem
 from ome_writers.validation import Report
 from ome_writers.validation import validate as validated
@@ -90,11 +90,11 @@ def convert(  # noqa: PLR0913 - the flags of a command
     start = time.perf_counter()
     outcome = converted(source, target, axes=axes, backend=backend, progress=out.is_terminal, **options)
     seconds = time.perf_counter() - start
-    absent = outcome.cursor - outcome.frames
+    root, absent = near(outcome.root), outcome.cursor - outcome.frames
     missing = f", {absent} missing" if absent else ""
     say(
         out,
-        f"{outcome.root}: {outcome.verdict}, {outcome.frames} frames{missing} in {seconds:.1f} s ({outcome.writer})",
+        f"{root}: {outcome.verdict}, {outcome.frames} frames{missing} in {seconds:.1f} s ({outcome.writer})",
     )
     if outcome.error:
         say(err, outcome.error)

@@ -88,9 +88,7 @@ def remove_torn(folder: Path, spec: ArraySpec) -> None:
                     Path(above, name).unlink()
 
 
-def lost_frames(
-    folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int, *, failed: bool = False
-) -> list[int]:
+def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int, *, failed: bool = False) -> list[int]:
     """Return the frames, up to number `last`, that do not lie in whole shards. Costs all rows up to there."""
     lost: list[int] = []
     whole = cache(partial(holds_all, failed=failed))
