@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar, Literal, NoReturn, Self, get_type_hints
 
-from attrs import NOTHING, Attribute, asdict, fields_dict, frozen
+from attrs import NOTHING, Attribute, asdict, fields_dict, frozen, has
 from attrs.exceptions import FrozenInstanceError
 
 from ome_writers.beyond import ask
@@ -45,7 +45,8 @@ class _PerClass:
         self.answer = answer
 
     def __get__(self, subject: object, cls: type) -> Any:
-        return self.answer(cls)
+        # `help` asks the classes that have no fields yet as well.
+        return self.answer(cls) if has(cls) else {}
 
 
 def _fields(cls: type) -> dict[str, FieldInfo]:

@@ -64,41 +64,42 @@ def _why_not(path: Path) -> str | None:
     if not path.is_dir():
         return None if path.is_file() and is_ome_tiff(path) else "it is a file, but no OME-TIFF"
     entries = sorted(path.iterdir())
-    if not entries or _is_scratch(path, entries):
-        return None
+    strange = _strange_in_scratch(path, entries) if entries else ""
+    if strange is not None:
+        return f"it is a scratch folder that holds other things, such as {strange!r}" if strange else None
     names = {entry.name for entry in entries}
     if names & (_DOCUMENTS[_NEW] | _DOCUMENTS[OLD]):
         if not _has_ome_attributes(path):
             return "it is a zarr without OME metadata"
-        strange = next(_Zarr(path).strange_in_group(path, PurePosixPath(), ()), None)
-        return f"its metadata do not speak of all that lies in it, such as {str(strange)!r}" if strange else None
+        other = next(_Zarr(path).strange_in_group(path, PurePosixPath(), ()), None)
+        return f"its metadata do not speak of all that lies in it, such as {str(other)!r}" if other else None
     return why_no_set(entries)
 
 
 # ── scratch ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_scratch(path: Path, entries: Sequence[Path]) -> bool:
-    """Return whether a folder holds a manifest, the files that it lists, and nothing else."""
+def _strange_in_scratch(path: Path, entries: Sequence[Path]) -> str | None:
+    """Return what lies in a folder beside a manifest and the files that it lists, if anything; `None` without one."""
     said = _read(path / _MANIFEST) or {}
     # Without a list of files it is of ome-writers 0.3, which had one for each position.
     listed, shapes = said.get("files"), said.get("position_shapes")
     if not isinstance(shapes, list) or not isinstance(said.get("dimensions"), list):
-        return False
+        return None
     if listed is None:
         listed = [f"pos_{number}.dat" for number in range(len(shapes))]
     if not isinstance(listed, list):
-        return False
+        return None
     known = {_MANIFEST, *(str(name) for name in listed if _PIXELS.fullmatch(str(name)))}
-    return all(
+    ours = (
         _is_plain_file(entry)
         and (
             entry.name in known
-            or (entry.name == _NOTES and _begins(entry, b"{"))
-            or (_BEING_MADE.fullmatch(entry.name) and _begins(entry, b"{"))
+            or ((entry.name == _NOTES or _BEING_MADE.fullmatch(entry.name) is not None) and _begins(entry, b"{"))
         )
         for entry in entries
     )
+    return next((entry.name for entry, mine in zip(entries, ours, strict=True) if not mine), "")
 
 
 def _is_plain_file(path: Path) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ome_writers.blocks import fitted, recorded
 from ome_writers.casts import is_url
 from ome_writers.cube import Rectangle
-from ome_writers.errors import FrameError, PlanError, WriteError
+from ome_writers.errors import FrameError, PlanError
 from ome_writers.gaps import Pairs, between
 from ome_writers.order import Rows
 from ome_writers.plan import Plan
@@ -104,16 +104,12 @@ class Puts:
 
         Raises
         ------
-        WriteError
+        OSError
             If there is no room; then it has not come, and all others have.
         """
         if self.spool is None:
             raise ValueError("frames do not wait for this writer")
-        try:
-            self.spool.keep(came.place, came.frame)
-        except OSError as error:
-            message = f"{self.plan.locate(came.place)}: it could not be kept until its turn: {error}"
-            raise WriteError(message, came.number) from error
+        self.spool.keep(came.place, came.frame)
 
     def add(self, came: Came) -> None:
         """Note that a frame came."""

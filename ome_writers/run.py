@@ -79,8 +79,11 @@ class Run(InTurn):
         if puts.spool is None:
             self._store(came)
         else:
-            puts.keep(came)
-            self._note_waiting(came)
+            try:
+                puts.keep(came)
+                self._note_waiting(came)
+            except OSError as error:
+                raise (failure := self._failed(error, came.place)) from failure.__cause__
         puts.add(came)
         self.cursor = max(self.cursor, came.place + 1)
 
@@ -159,16 +162,18 @@ class Run(InTurn):
                 waited = self._sync()
             except Exception as failure:  # noqa: BLE001 - `close` tells it, once all is let go of
                 self._failed(failure, None)
-        if self.puts is not None:
-            self.puts.close()
         if self._failure is not None:
             with contextlib.suppress(Exception):  # What went wrong first is what is told.
                 self._rescue()
                 waited = self._sync()
+        if self.puts is not None:
+            self.puts.close()
         return waited
 
     def _rescue(self) -> None:
-        """Store what rests in open blocks, after a failure; what still cannot be goes to the journal."""
+        """Store what waits or rests in open blocks, after a failure; what still cannot be goes to the journal."""
+        if self.puts is not None and self.puts.spool is not None and not self._in_turn:
+            self._replay_all_the_same()
         if self._every_open():
             self.require_there()
             for lane in (self, *self.lanes):
@@ -176,6 +181,17 @@ class Run(InTurn):
             with contextlib.suppress(Exception):
                 self.writer.flush()
             self._keep_all()
+
+    def _replay_all_the_same(self) -> None:
+        failure, self._failure = self._failure, None
+        try:
+            self.require_there()
+            self._replay()
+            self._drain()
+        finally:
+            self._failure = failure
+            # Of what waits, nothing is in the dataset before it has had its turn.
+            self.cursor = self.cursor if self._in_turn else 0
 
     def _store(self, came: Came) -> None:
         """Hand over a frame by itself, out of turn."""
@@ -213,11 +229,7 @@ class Run(InTurn):
 
     def _note_waiting(self, came: Came) -> None:
         """Keep what came with a frame that waits, and have the journal know of it."""
-        try:
-            if came.record is not None:
-                self.records.add(came.place, came.record)
-            if self.journal is not None:
-                self.journal.mark(came.place, WAITS)
-        except OSError as error:
-            message = f"{self.plan.locate(came.place)}: it could not be kept until its turn: {error}"
-            raise WriteError(message, came.number) from error
+        if came.record is not None:
+            self.records.add(came.place, came.record)
+        if self.journal is not None:
+            self.journal.mark(came.place, WAITS)

@@ -159,7 +159,7 @@ class SafeRun(RunState):
     def safe_frames(self) -> int:
         """How many frames survive the death of this process."""
         with self.lock:
-            if not self.writer.capabilities.persistent:
+            if not self.writer.capabilities.persistent or not self.root:
                 return 0
             if self.outcome is not None:
                 return self.outcome.frames

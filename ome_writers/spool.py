@@ -118,7 +118,7 @@ class Spool:
             if (kept := self._kept.pop(number, None)) is not None:
                 offset, shape, dtype = kept
                 self._free.setdefault(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, []).append(offset)
-        if self._free and not self._kept:
+        if self._free and not self._kept and self._file is not None:
             self._file.truncate(0)
             self._free, self._end = {}, 0
 

@@ -189,7 +189,8 @@ class Stream:
             If there is no such place, or its frame came before; if, in a plan without end, it is more than 2**20
             places behind all that came; or as for `append`. Nothing has moved.
         WriteError
-            As for `append`. If the temporary file has no room, this frame has not come, and all before it have.
+            As for `append`. If there is no room for frames that wait for their turn, this one has not come, and all
+            before it have.
         ValueError
             If the stream is closed, or frames were appended.
 

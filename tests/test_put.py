@@ -301,7 +301,7 @@ def test_from_several_threads() -> None:
 
 def test_no_room_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     writer = InTurn()
-    with stream_of(writer, t=3, y=8, x=6) as stream:
+    with pytest.raises(ow.WriteError, match="frame 0"), stream_of(writer, t=3, y=8, x=6) as stream:
         stream.put(pixels(2), t=2)
         spool = stream._run.puts.spool  # noqa: SLF001 - to fill the disk
         keep = spool.keep
@@ -317,8 +317,8 @@ def test_no_room_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.frame == 0
         stream.put(pixels(1), t=1)
     assert stream.outcome is not None
-    assert (stream.outcome.verdict, stream.outcome.missing.tolist()) == ("stopped", [0])
-    assert writer.arrays[0][:, 0, 0].tolist() == [0, 2, 3]
+    assert (stream.outcome.verdict, stream.outcome.missing.tolist()) == ("failed", [0, 1])
+    assert writer.arrays[0][:, 0, 0].tolist() == [0, 0, 3]
 
 
 @MEMORY
@@ -410,3 +410,52 @@ def test_a_run_that_failed_with_frames_that_wait_is_not_complete_once_they_are_r
     outcome = ow.recover(tmp_path / "a.ome.tiff")
     assert (outcome.verdict, outcome.frames, outcome.missing.tolist()) == ("failed", 2, [0, 2, 3, 4])
     assert tifffile.imread(tmp_path / "a.ome.tiff")[:, 0, 0].tolist() == [0, 2, 0, 0, 0, 6]
+
+
+IN_TURN = [way for way in ways() if way.persistent and way.make().capabilities.unit != "frame"]
+
+
+@pytest.mark.parametrize(
+    "way", [*IN_TURN, *(way for way in ways() if way.writer == "tifffile")], ids=lambda way: way.name
+)
+def test_frames_that_wait_when_something_fails_are_stored_if_they_can_be(tmp_path: Path, way: Way) -> None:
+    dims = ow.dims_from_standard_axes({"t": 6, "y": 4, "x": 4}, chunk_shapes={"t": 2})
+    settings = way.settings(tmp_path, dims, dtype="uint16")
+    stream = ow.create_stream(settings, way.make())
+    for t in (1, 4, 5):
+        stream.put(np.full((4, 4), t + 1, "uint16"), t=t, frame_metadata={"t": t})
+    stream._run.fail(OSError("the disk is gone for a while"))  # noqa: SLF001 - as the thread does that synchronises
+    with pytest.raises(ow.WriteError, match="gone for a while"):
+        stream.close()
+    assert stream.outcome is not None
+    for outcome in (stream.outcome, ow.recover(settings.output_path, way.make())):
+        assert (outcome.verdict, outcome.missing.tolist()) == ("failed", [0, 2, 3])
+        assert {place: record["t"] for place, record in outcome.records.items()} == {1: 1, 4: 4, 5: 5}
+        pixels = way.read(way.make(), settings.output_path, stream.plan.layout.arrays[0])
+        assert pixels is not None
+        assert pixels.reshape(6, -1)[:, 0].tolist() == [0, 2, 0, 0, 5, 6]
+
+
+def test_a_frame_that_cannot_be_kept_is_the_last(tmp_path: Path) -> None:
+    """Without an end, the run would be complete without it."""
+    resource = pytest.importorskip("resource")
+    dims = ow.dims_from_standard_axes({"t": None, "y": 64, "x": 64})
+    settings = ow.AcquisitionSettings(
+        root_path=tmp_path / "a.ome.zarr", dtype="uint8", dimensions=dims, compression="zstd"
+    )
+    stream = ow.create_stream(settings)
+    stream.put(np.full((64, 64), 1, "uint8"), t=0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(ow.WriteError, match=r"frame 3 \(t=3\): OSError.*File too large"):
+            stream.put(np.full((64, 64), 4, "uint8"), t=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for step in (lambda: stream.put(np.full((64, 64), 2, "uint8"), t=1), stream.close):
+        with pytest.raises(ow.WriteError, match="frame 3"):
+            step()
+    assert stream.outcome is not None
+    assert stream.outcome.verdict == "failed"
+    outcome = ow.recover(tmp_path / "a.ome.zarr")
+    assert (outcome.verdict, outcome.frames, outcome.cursor) == ("failed", 1, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pydoc
 from pathlib import Path
 
 import attrs
 import numpy as np
 import pytest
 
+import ome_writers as ow
 from ome_writers.errors import SettingsError
 from ome_writers.formats import OmeTiffFormat, OmeZarrFormat, ScratchFormat
 from ome_writers.items import Channel, Position
@@ -326,3 +328,9 @@ def test_settings_without_positions_have_one():
 @pytest.mark.parametrize("scale", [0, 0.0, np.float32(0), None])
 def test_a_scale_of_nothing_is_not_known(scale):
     assert Dimension(name="y", count=4, scale=scale).scale is None
+
+
+@pytest.mark.parametrize("name", ["AcquisitionSettings", "Dimension", "Channel", "Position", "Plate", "OmeZarrFormat"])
+def test_help_is_given(name: str) -> None:
+    said = pydoc.render_doc(getattr(ow, name), renderer=pydoc.plaintext)
+    assert f"class {name}" in said

@@ -24,7 +24,7 @@ from ome_writers.placement_tiff import TiffPlacement, place_tiff
 from ome_writers.plan import Plan
 from ome_writers.writer import Block, Documents, Selection
 from ome_writers.writers.files import replace_file, stands, sync_file, sync_folder
-from ome_writers.writers.placed import get, put, put_all
+from ome_writers.writers.placed import blank, get, put, put_all
 from ome_writers.writers.tifffiles import Said, TiffFiles
 from ome_writers.writers.zarrtree import Shape, frame_by_frame
 
@@ -168,10 +168,15 @@ class DirectTiff:
 
     def _put(self, number: int, parts: Sequence[Part], offset: int) -> None:
         file = self._last[1] if self._last[0] == number else self._opened(number)
-        if len(parts) == 1:
-            put(file, parts[0], offset)
-        else:
-            put_all(file, parts, offset)
+        try:
+            if len(parts) == 1:
+                put(file, parts[0], offset)
+            else:
+                put_all(file, parts, offset)
+        except OSError:
+            # The first part of a frame that is not there would look like a frame.
+            blank(file, sum(part.nbytes for part in parts), offset)
+            raise
 
     def _opened(self, number: int) -> int:
         if number in self._attached:

@@ -149,6 +149,11 @@ class ScratchWriter:
 
     def close(self, documents: Documents, /) -> None:
         """Replace the manifest and close the files; what is in memory stays."""
+        if isinstance(self._store, FiledFrames):
+            # A disk that failed may have left a file shorter than the manifest says.
+            for array, shape in enumerate(self._shapes):
+                if self._store.length(array) != prod(shape[:-2]):
+                    self._store.set_length(array, prod(shape[:-2]))
         self.flush(documents)
         self.abort()
 

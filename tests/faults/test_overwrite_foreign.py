@@ -450,3 +450,13 @@ def test_the_mark_of_one_that_is_being_made_follows_from_its_name(tmp_path: Path
         room.at.rename(tmp_path / room.at.name.replace("a.ome", "b.ome"))
         assert target.aside(tmp_path / "b.ome.zarr", "new") == []
         (tmp_path / room.at.name.replace("a.ome", "b.ome")).rename(room.at)
+
+
+def test_what_keeps_a_scratch_folder_is_named(tmp_path: Path) -> None:
+    dims = ow.dims_from_standard_axes({"t": 2, "y": 4, "x": 4})
+    settings = ow.AcquisitionSettings(root_path=tmp_path / "a", dtype="uint8", dimensions=dims, format="scratch")
+    with ow.create_stream(settings) as stream:
+        stream.append(np.ones((4, 4), "uint8"), frame_metadata={"number": 0})
+    put(tmp_path / "a" / "zzz.txt")
+    with pytest.raises(FileExistsError, match=r"a scratch folder that holds other things, such as 'zzz\.txt'"):
+        ow.create_stream(settings.model_copy(update={"overwrite": True}))
