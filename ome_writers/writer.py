@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ from ome_writers.assembly import peak_bytes
 from ome_writers.casts import is_url
 from ome_writers.documents import Document
 from ome_writers.errors import PlanError, Problem
-from ome_writers.layout import Unit
+from ome_writers.layout import ArraySpec, Unit, block_shape
 from ome_writers.plan import Plan
 from ome_writers.turns import comes_in_turn, layer_bytes
 
@@ -97,7 +99,9 @@ class Capabilities:
     hint: str = ""
     """How to get codecs that it could do, and that are not installed."""
     in_flight_bytes: int = 0
-    """The most bytes that it holds on to after `write` has returned."""
+    """The most bytes that it holds on to after `write` has returned; as many again if it compresses them."""
+    block_copies: int = 0
+    """How many copies of a block there are while it is stored: its chunks, encoded, and the shard that they make."""
     live: bool = True
     """Whether other programs can read the dataset at every moment of the run, and after the process was killed."""
     may_hang: bool = False
@@ -262,9 +266,16 @@ def peak_bytes_for(plan: Plan, capabilities: Capabilities) -> int:
     """
     unit = unit_for(plan, capabilities)
     held = 0 if capabilities.positioned and unit == "frame" else capabilities.in_flight_bytes
+    # Pixels that cannot be compressed take as much room once more.
+    held *= 2 if any(spec.codec for spec in plan.layout.arrays) and not capabilities.append_only else 1
     # Who only appends puts blocks together by itself: it holds one layer of them, and stores another.
     held += 2 * layer_bytes(plan) if capabilities.append_only else 0
+    held += capabilities.block_copies * max(_block_bytes(spec, unit) for spec in plan.layout.arrays)
     return peak_bytes(plan, unit) + held + plan.settings.buffer_bytes
+
+
+def _block_bytes(spec: ArraySpec, unit: Unit) -> int:
+    return prod(block_shape(spec, unit)) * np.dtype(spec.dtype).itemsize
 
 
 def grows_in_steps(plan: Plan, capabilities: Capabilities) -> bool:

@@ -64,8 +64,8 @@ _NO_EDGE: Final = 2**40
 class AcquireZarrWriter:
     """Writes OME-Zarr 0.5 with acquire-zarr, to a folder.
 
-    Beside the frames that wait (256 MiB at most) the engine holds one layer of chunks: for each array all the frames
-    that share a chunk, or a shard if they are compressed, along its first axis; and the one before it, which it stores.
+    Beside the frames that wait the engine holds one layer of chunks: for each array all the frames that share a chunk,
+    or a shard if they are compressed, along its first axis; and the one before it, which it stores.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class AcquireZarrWriter:
         ack="close",
         dtypes=frozenset(_DTYPES),
         codecs=frozenset(_CODECS),
-        in_flight_bytes=256 * 2**20,
+        in_flight_bytes=400 * 2**20,
         append_only=True,
         attaches=False,
         urls=False,

@@ -73,6 +73,7 @@ class ZarrWriter:
         readable=True,
         atomic_replace=True,
         ack="block",
+        block_copies=3,
     )
 
     def __init__(self) -> None:

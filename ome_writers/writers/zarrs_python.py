@@ -62,6 +62,7 @@ class ZarrsWriter(ZarrWriter):
         readable=True,
         atomic_replace=True,
         ack="block",
+        block_copies=3,
         urls=False,
     )
 
