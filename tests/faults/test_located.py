@@ -21,13 +21,13 @@ from ome_writers.testing import Way, ways
 from ome_writers.writers.files import located, replace_file, sync_file, sync_folder
 
 FRAME = np.ones((64, 64), "uint16")
-LOCAL = pytest.mark.parametrize("way", [way for way in ways() if way.persistent], ids=lambda way: way.name)
+STORED = [way for way in ways() if way.persistent]
+LOCAL = pytest.mark.parametrize("way", STORED, ids=lambda way: way.name)
 CALLS = {
     "pwrite": errno.ENOSPC,
     "pwritev": errno.EDQUOT,
     "ftruncate": errno.EROFS,
     "fsync": errno.EIO,
-    "posix_fallocate": errno.ENOSPC,
 }
 """Calls to the system that take no name, and how each fails."""
 
@@ -73,6 +73,12 @@ def resumed(settings: ow.AcquisitionSettings, way: Way) -> None:
 
 def recovered(settings: ow.AcquisitionSettings, way: Way) -> None:
     ow.recover(settings.output_path, way.make())
+
+
+WAYS_ON = [
+    (way, go) for way in STORED for go in (recovered, resumed) if go is recovered or way.make().capabilities.attaches
+]
+"""How a dataset that stands is made whole, or gone on with."""
 
 
 def begun_in(folder: Path, way: Way) -> tuple[ow.AcquisitionSettings, int]:
@@ -125,14 +131,11 @@ def test_no_room_for_a_new_dataset(tmp_path: Path, way: Way, size: int) -> None:
         assert ow.recover(settings.output_path).frames == 0
 
 
-@LOCAL
 @pytest.mark.parametrize("size", [0, 64, 512, 3000])
-@pytest.mark.parametrize("go", [recovered, resumed])
+@pytest.mark.parametrize(("way", "go"), WAYS_ON)
 def test_no_room_to_recover_or_go_on(
     tmp_path: Path, way: Way, go: Callable[[ow.AcquisitionSettings, Way], None], size: int
 ) -> None:
-    if go is resumed and not way.make().capabilities.attaches:
-        pytest.skip("cannot go on with what stands")
     settings, safe = begun_in(tmp_path / "here", way)
     with no_room(size):
         failed = tried(lambda: go(settings, way), tmp_path)
@@ -140,16 +143,11 @@ def test_no_room_to_recover_or_go_on(
     assert ow.recover(settings.output_path, way.make()).frames >= safe
 
 
-@LOCAL
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("go", [created, recovered, resumed])
+@pytest.mark.parametrize("call", [call for call in CALLS if hasattr(os, call)])
+@pytest.mark.parametrize(("way", "go"), [*((way, created) for way in STORED), *WAYS_ON])
 def test_a_call_to_the_system_fails(
     tmp_path: Path, way: Way, go: Callable[[ow.AcquisitionSettings, Way], None], call: str
 ) -> None:
-    if not hasattr(os, call):
-        pytest.skip("no such call here")
-    if go is resumed and not way.make().capabilities.attaches:
-        pytest.skip("cannot go on with what stands")
     settings, safe = (settings_in(tmp_path, way), 0) if go is created else begun_in(tmp_path / "here", way)
     with failing(call) as calls:
         failed = tried(lambda: go(settings, way), tmp_path)
