@@ -46,6 +46,9 @@ _PLAN: Final = "plan.npz"
 _CAME: Final = "came"
 _METADATA: Final = "metadata"
 _WAITING: Final = "waiting"
+_ROOM: Final = "room"
+_LAST: Final = 1 << 16
+"""Bytes of the room that is taken for the end."""
 _PIECE: Final = 1 << 20
 _BYTES: Final = tuple(bytes([value]) for value in range(256))
 
@@ -92,6 +95,17 @@ class Journal:
         most = _PIECE >> 4
         with located(self.folder / _CAME):
             placed.put(self._came, bytes(min(self.plan.frames or most, most)), 0)
+        self.take_room()
+
+    def take_room(self) -> None:
+        """Take some for the documents that say how it ended: the verdict is to be on a disk that is full, too."""
+        with contextlib.suppress(OSError):  # with less of it there is still a chance
+            (self.folder / _ROOM).write_bytes(bytes(_LAST))
+
+    def free_room(self) -> None:
+        """Leave it to those documents."""
+        with contextlib.suppress(OSError):
+            (self.folder / _ROOM).unlink(missing_ok=True)
 
     def mark_all(self, places: Sequence[int], value: int = CAME) -> None:
         """Say the same of several frames; those of which it was not known, or that waited, wait no longer."""

@@ -59,6 +59,7 @@ _OF_JOURNAL: Final = {
     "plan.npz": lambda head: b"PK\3\4".startswith(head[:4]),
     "came": lambda head: not head.strip(bytes(range(8))),
     "metadata": lambda head: _LINE.match(head) is not None or not head.strip(b"\0"),
+    "room": lambda head: not head.strip(b"\0"),
     "waiting": lambda head: b"OMEw".startswith(head[:4]) or not head[:4].strip(b"\0"),
 }
 """The files of a journal, and whether one may begin so."""

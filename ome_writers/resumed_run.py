@@ -145,6 +145,7 @@ class ResumedRun(Run):
 
     def _recovered(self) -> Outcome:
         with self.lock:
+            self._kept.free_room()
             self._mend()
             told, claimed = self._kept.told, self._claimed
             ended, error = (
@@ -186,6 +187,7 @@ class ResumedRun(Run):
                 for first, last in passed.tolist():
                     self.skipped.append(range(first, last + 1))
                 self.reopen()
+            self._kept.take_room()
             self._kept.say({"ended": ""})
             self.writer.flush(self.documents())
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import evolve
 
-from ome_writers.documents import Stamp
+from ome_writers.documents import Outcome, Stamp
 from ome_writers.errors import WriteError
 from ome_writers.gaps import joined
 from ome_writers.journal import Journal
@@ -293,16 +293,27 @@ class SafeRun(RunState):
             self.writer.abort()
             if self._failure is None:
                 self._failed(error, None)
-            self.outcome = evolve(self._said("failed", self._failure), bare=True)
+            said = evolve(self._said("failed", self._failure), bare=True)
+            self._say_failed(said, told)
+            self.outcome = said
+        return 0.0
+
+    def _say_failed(self, said: Outcome, told: int) -> None:
+        """Have the documents say it: with what came with the frames, or without it, which the journal keeps."""
+        if self.journal is not None:
+            self.journal.free_room()
+        for self.outcome in (said, evolve(said, records={})) if said.records else (said,):
             if self.presence is not None and self.presence.is_gone():
-                return 0.0
-            described = self.documents()
+                return
             try:
+                described = self.documents()
                 self.writer.open(self.root, self.plan, described, attach=True)
+                self._cut(told)
                 self.writer.close(described)
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()
-        return 0.0
+            else:
+                return
 
     def _trim(self) -> None:
         """Have a writer that cannot be given a frame twice take away what is not counted."""

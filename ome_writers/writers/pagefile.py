@@ -6,6 +6,7 @@ pointer from the last page to the new one) is kept back, and written last.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -76,7 +77,13 @@ class PageFile(io.RawIOBase):
         if len(text) > room:
             # The old text stands until all of the new one does.
             at = self._end + self._end % 2
-        self._put(at, text.ljust(room, b"\0"))
+        try:
+            self._put(at, text.ljust(room, b"\0"))
+        except OSError:
+            # A shorter text may find the room that a part of this one takes.
+            with contextlib.suppress(OSError):
+                self.roll_back()
+            raise
         self._put(entry + 4, struct.pack("=QQ", len(text), at))
         self.commit()
 

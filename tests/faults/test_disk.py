@@ -21,9 +21,12 @@ import pytest
 from numpy.typing import NDArray
 
 import ome_writers as ow
+from ome_writers.readers import noted
 from ome_writers.testing import Way, ways
 
 STORED = [way for way in ways() if way.persistent]
+RESERVED = {way.name for way in STORED if (way.writer, way.format.name) == ("direct", "ome-tiff")}
+"""These take room for many pages at the start, and for their documents."""
 EVERY = pytest.mark.parametrize("way", STORED, ids=lambda way: way.name)
 Y = X = 128
 FRAME = Y * X * 2
@@ -122,6 +125,25 @@ def test_a_disk_fills_up_in_the_middle(
     # There is room again before the end: a block that could not be stored is not given up, if its pixels are here.
     if raised is not None and writer.capabilities.unit != "frame" and not hasattr(writer, "pending"):
         assert not missing
+
+
+@pytest.mark.parametrize("way", [way for way in STORED if way.name not in RESERVED], ids=lambda way: way.name)
+def test_the_verdict_is_on_a_disk_that_is_full_of_small_frames(mounted: Disk, way: Way) -> None:
+    """What makes room for it is no frame that is given up: these take less than a document does."""
+    folder, _, ease = mounted
+    dims = ow.dims_from_standard_axes({"t": None, "y": 48, "x": 32})
+    settings = way.settings(folder, dims, dtype="uint16")
+    stream = ow.create_stream(settings, way.make())
+    with pytest.raises(ow.WriteError), stream:
+        for number in range(1000):
+            stream.append(FRAMES[0, :48, :32], frame_metadata={"number": number})
+    assert stream.outcome is not None
+    said = noted(settings.output_path)
+    assert (said["verdict"], said["frames"]) == ("failed", stream.outcome.frames)
+    ease()
+    outcome = ow.recover(settings.output_path, way.make())
+    assert (outcome.verdict, outcome.frames) == ("failed", stream.outcome.frames)
+    assert len(outcome.records) >= outcome.frames
 
 
 # ── a slow disk ──────────────────────────────────────────────────────────────────────────────────────────────────────
