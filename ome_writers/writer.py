@@ -265,7 +265,9 @@ def peak_bytes_for(plan: Plan, capabilities: Capabilities) -> int:
     256
     """
     unit = unit_for(plan, capabilities)
-    held = 0 if capabilities.positioned and unit == "frame" else capabilities.in_flight_bytes
+    if capabilities.positioned and unit == "frame":
+        return peak_bytes(plan, unit) + plan.settings.buffer_bytes
+    held = capabilities.in_flight_bytes
     # Pixels that cannot be compressed take as much room once more.
     held *= 2 if any(spec.codec for spec in plan.layout.arrays) and not capabilities.append_only else 1
     # Who only appends puts blocks together by itself: it holds one layer of them, and stores another.

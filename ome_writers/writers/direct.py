@@ -42,6 +42,7 @@ class DirectWriter:
             atomic_replace=True,
             ack="append",
             in_flight_bytes=IN_FLIGHT,
+            block_copies=3,
             codecs={"ome-zarr": frozenset(codecs), "ome-tiff": frozenset()},
             hint=hint,
         )
