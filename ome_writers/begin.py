@@ -41,7 +41,7 @@ def standing(path: str | os.PathLike[str]) -> str:
     given = os.fspath(path)
     if not given or is_url(given):
         return given
-    whole = Path(given).expanduser().absolute()
+    whole = Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - a name may begin so where there is no such user
     # Not all libraries know what `..` means, and behind a link it is not what stands before it in the path.
     return str(Path(os.path.realpath(whole.parent), whole.name) if ".." in whole.parts else whole)
 

@@ -230,15 +230,16 @@ class InTurn(SafeRun):
         self.writer.flush()
         self.settle()
 
-    def rescue(self) -> None:
-        """Hand over what rests in open blocks, after something went wrong that may be over; what fails stays there.
-
-        A frame that was refused with that error may lie in them too, and does not count.
-        """
-        for buffer, block in list(self._open.items()):
+    def forget_uncounted(self) -> None:
+        """Take the frame out of its open block that was refused with the error that ended the run."""
+        for block in self._open.values():
             for which in reversed(range(len(block.places))):
                 if not self._counts(block.places[which]):
                     block.forget(which)
+
+    def rescue(self) -> None:
+        """Hand over what rests in open blocks, after something went wrong that may be over; what fails stays there."""
+        for buffer in list(self._open):
             # The first time a writer may tell of what it was given before.
             for _ in range(2):
                 with contextlib.suppress(Exception):

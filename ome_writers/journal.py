@@ -100,7 +100,9 @@ class Journal:
     def take_room(self) -> None:
         """Take some for the documents that say how it ended: the verdict is to be on a disk that is full, too."""
         with contextlib.suppress(OSError):  # with less of it there is still a chance
-            (self.folder / _ROOM).write_bytes(bytes(_LAST))
+            self.free_room()  # what stands there by now may be a link to anything
+            with (self.folder / _ROOM).open("xb") as file:
+                file.write(bytes(_LAST))
 
     def free_room(self) -> None:
         """Leave it to those documents."""

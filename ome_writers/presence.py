@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import weakref
 from pathlib import Path
 
@@ -32,29 +33,35 @@ class Presence:
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
-        self._seen = False
+        self._seen = self._forgotten = False
         self._held: int | None = None
+        self._lock = threading.Lock()
         self.is_gone()
 
     def is_gone(self) -> bool:
         """Return whether something else stands there by now, or nothing; some files come with their first page only."""
-        try:
-            found = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return self._seen
-        except OSError:  # the disk has its own ways to say what is wrong
+        with self._lock:
+            if self._forgotten:
+                return False
+            try:
+                found = self._path.stat()
+                if self._held is not None:
+                    return not os.path.samestat(os.fstat(self._held), found)
+            except (FileNotFoundError, NotADirectoryError):
+                return self._seen
+            except OSError:  # the disk has its own ways to say what is wrong
+                return False
+            self._seen = True
+            if HOLDS:
+                with contextlib.suppress(OSError):
+                    held = self._held = os.open(self._path, os.O_RDONLY)
+                    self._end = weakref.finalize(self, os.close, held)
             return False
-        if self._held is not None:
-            return not os.path.samestat(os.fstat(self._held), found)
-        self._seen = True
-        if HOLDS:
-            with contextlib.suppress(OSError):
-                held = self._held = os.open(self._path, os.O_RDONLY)
-                self._end = weakref.finalize(self, os.close, held)
-        return False
 
     def forget(self) -> None:
         """Let go of it."""
-        if self._held is not None:
-            self._held = None
-            self._end()
+        with self._lock:
+            self._forgotten = True
+            if self._held is not None:
+                self._held = None
+                self._end()

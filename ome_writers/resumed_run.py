@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ome_writers.blocks import OpenBlock
 from ome_writers.documents import Outcome, Verdict
+from ome_writers.errors import WriteError
 from ome_writers.gaps import inside, ranges_of
 from ome_writers.journal import Journal
 from ome_writers.journal_file import CAME, GIVEN, MOST_PLACES, PASSED, WAITS, absent, reached
@@ -61,10 +63,7 @@ class ResumedRun(Run):
         for start in range(0, stop, _STRETCH):
             end = min(start + _STRETCH, stop)
             came = ~inside(self._claimed.gaps, self.plan.rows(start, end)["frame"])
-            marks = self._marks[start:end]
-            news = start + np.flatnonzero(came & (marks != CAME))
-            # What an engine was given, and has lost, was found out when that ended.
-            marks[~came & (marks == GIVEN)] = 0
+            news = start + np.flatnonzero(came & (self._marks[start:end] != CAME))
             self._marks[news] = CAME
             self._kept.mark_all(news.tolist())
 
@@ -134,12 +133,23 @@ class ResumedRun(Run):
         frame = tuple(slice(0, size) for size in self._frame_shapes[array])
         return np.array(self.writer.read(array, (*lead, *frame)), spec.dtype, order="C")
 
+    def _failed(self, error: Exception, place: int | None) -> WriteError:
+        """Count a frame no longer that came before, and could not be stored again: it may be gone from its place."""
+        if place is not None and place < len(self._marks):
+            self._marks[place] = 0
+            with suppress(OSError):
+                self._kept.mark(place, 0)
+        return super()._failed(error, place)
+
     # ── the end of it ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def recover(self) -> Outcome:
         """Bring the dataset to its best final state."""
         try:
             return self._recovered()
+        except BaseException:
+            self.outcome = None  # so that whoever aborts it finds something to let go of
+            raise
         finally:
             self.let_go()
 

@@ -48,6 +48,11 @@ class Run(InTurn):
         """What went wrong, if anything did."""
         return self._failure
 
+    def _failed(self, error: Exception, place: int | None) -> WriteError:
+        failure = super()._failed(error, place)
+        self.fail_all(failure)
+        return failure
+
     def fail_all(self, failure: WriteError) -> None:
         """Take no more frames, through whatever lane."""
         self._failure = self._failure or failure
@@ -174,12 +179,16 @@ class Run(InTurn):
         """Store what waits or rests in open blocks, after a failure; what still cannot be goes to the journal."""
         if self.puts is not None and self.puts.spool is not None and not self._in_turn:
             self._replay_all_the_same()
-        if self._every_open():
+        if not self._every_open():
+            return
+        for lane in (self, *self.lanes):
+            lane.forget_uncounted()
+        try:
             self.require_there()
             for lane in (self, *self.lanes):
                 lane.rescue()
-            with contextlib.suppress(Exception):
-                self.writer.flush()
+            self.writer.flush()
+        finally:
             self._keep_all()
 
     def _replay_all_the_same(self) -> None:

@@ -282,6 +282,8 @@ class SafeRun(RunState):
         Returns how many seconds the device took. If it cannot, it is asked once more, to say that the run has failed
         with as little as that takes. What stands in the place of the dataset is left alone.
         """
+        # Asked before the writer ends: of a file without any page, it takes itself away.
+        gone = self.presence is not None and self.presence.is_gone()
         try:
             self.require_there()
             if self._failure is not None:
@@ -294,21 +296,20 @@ class SafeRun(RunState):
             if self._failure is None:
                 self._failed(error, None)
             said = evolve(self._said("failed", self._failure), bare=True)
-            self._say_failed(said, told)
+            if not gone:
+                self._say_failed(said)
             self.outcome = said
         return 0.0
 
-    def _say_failed(self, said: Outcome, told: int) -> None:
+    def _say_failed(self, said: Outcome) -> None:
         """Have the documents say it: with what came with the frames, or without it, which the journal keeps."""
         if self.journal is not None:
             self.journal.free_room()
         for self.outcome in (said, evolve(said, records={})) if said.records else (said,):
-            if self.presence is not None and self.presence.is_gone():
-                return
             try:
                 described = self.documents()
                 self.writer.open(self.root, self.plan, described, attach=True)
-                self._cut(told)
+                self._cut(said.told)
                 self.writer.close(described)
             except Exception:  # noqa: BLE001 - the first failure is the one to tell of
                 self.writer.abort()

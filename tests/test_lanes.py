@@ -226,3 +226,18 @@ def test_events_tell_of_all_cameras(tmp_path: Path) -> None:
         stream.camera("left").append(pixels("left", 0))
         stream.camera("left").append(pixels("left", 1))
     assert [(at["cam"], at["t"], at["z"]) for at in heard] == [(1, 0, 0), (0, 0, 0), (0, 0, 1)]
+
+
+def test_what_fails_elsewhere_is_raised_in_every_lane(tmp_path: Path) -> None:
+    cameras = ow.Dimension(name="cam", type="camera", coords=["left", "right"])
+    dims = [ow.Dimension(name="t", count=9), cameras, ow.Dimension(name="y", count=4), ow.Dimension(name="x", count=4)]
+    stream = ow.create_stream(ow.AcquisitionSettings(root_path=tmp_path / "a.ome.zarr", dtype="uint8", dimensions=dims))
+    lanes = [stream.camera(name) for name in ("left", "right")]
+    for lane in lanes:
+        lane.append(np.ones((4, 4), "uint8"))
+    stream._run.fail(OSError("the disk is gone"))  # noqa: SLF001 - as the thread does that synchronises
+    for lane in lanes:
+        with pytest.raises(ow.WriteError, match="the disk is gone"):
+            lane.append(np.ones((4, 4), "uint8"))
+    with pytest.raises(ow.WriteError, match="the disk is gone"):
+        stream.close()

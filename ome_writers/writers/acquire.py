@@ -302,7 +302,7 @@ class AcquireZarrWriter:
             # The engine leaves documents of its own; if ours cannot be put back, they are what readers go by.
             with contextlib.suppress(OSError):
                 self._publish()
-            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last, failed=True)
+            self._lost = lost_frames(self._folder, self._plan, self._specs, self._last)
         if faults:
             raise WriteError(f"not all frames could be stored: {faults[0]}") from faults[0]
 

@@ -27,8 +27,8 @@ from ome_writers.writers.ring import Ring
 class BufferedWriter:
     """Stores blocks by another writer, in a thread; `write` copies them and returns.
 
-    What fails in the thread is raised by the next call, and names the frames that it happened to. After that nothing is
-    handed to the other writer but the final documents.
+    What fails in the thread is raised by the next call, and names the frames that it happened to. What comes
+    after that is handed to the other writer at once.
 
     Parameters
     ----------

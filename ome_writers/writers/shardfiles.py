@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -30,8 +30,6 @@ from ome_writers.writers.zarrtree import Shape, array_key, cells, grid, ranges, 
 _STRETCH: Final = 65_536
 """Rows of a plan that are looked at together."""
 _ABSENT: Final = 2**64 - 1
-_TAIL: Final = 64
-"""Bytes at the end of a chunk that are zeros if it could not be written to its end."""
 
 
 def is_whole(path: Path, chunks: int) -> bool:
@@ -56,12 +54,11 @@ def _places(path: Path, chunks: int) -> list[tuple[int, int]] | None:
     return [(offset, count) for offset, count in there.tolist()] if fits and crc32c(entries) == checksum else None
 
 
-def holds_all(path: Path, chunks: int, *, failed: bool = False) -> bool:
+def holds_all(path: Path, chunks: int) -> bool:
     """Return whether a shard is whole, and all that its index names was written.
 
-    An engine may write an index although chunks before it failed: they are absent, or where they should be are zeros.
-    If its disk has `failed`, that goes for the end of a chunk as well. One that came, and is blank or ends so, counts
-    as lost then, which is the lesser fault.
+    An engine may write an index although chunks before it failed: they are absent, or where they should be are zeros. A
+    blank chunk that came counts as lost then, which on a disk that has failed is the lesser fault.
     """
     places = _places(path, chunks)
     if places is None or len(places) < chunks:
@@ -70,8 +67,7 @@ def holds_all(path: Path, chunks: int, *, failed: bool = False) -> bool:
         with path.open("rb") as file:
             for offset, count in places:
                 file.seek(offset)
-                chunk = file.read(count)
-                if not any(chunk) or (failed and not any(chunk[-_TAIL:])):
+                if not any(file.read(count)):
                     return False
     except OSError:
         return False
@@ -88,10 +84,10 @@ def remove_torn(folder: Path, spec: ArraySpec) -> None:
                     Path(above, name).unlink()
 
 
-def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int, *, failed: bool = False) -> list[int]:
+def lost_frames(folder: Path, plan: Plan, specs: Sequence[ArraySpec], last: int) -> list[int]:
     """Return the frames, up to number `last`, that do not lie in whole shards. Costs all rows up to there."""
     lost: list[int] = []
-    whole = cache(partial(holds_all, failed=failed))
+    whole = cache(holds_all)
     start, came = 0, True
     while came and start != plan.frames:
         stop = start + _STRETCH if plan.frames is None else min(start + _STRETCH, plan.frames)

@@ -118,10 +118,11 @@ class TiffWriter:
         resolution = resolution_of(plan.settings)
         self._options = [_page_options(spec, resolution, in_set=len(paths) > 1) for spec in self._specs]
         if attach:
-            self._attached = True
             for file in self._files.values():
                 file.count = int(file.pages.has_pages())
                 file.pages.release()
+            # Of a dataset that was only moved to its place none has any.
+            self._attached = any(file.count for file in self._files.values())
             self._take(documents, place=False)
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -208,9 +209,10 @@ class TiffWriter:
                 self._write_plain(file, tiff, frame, options)
             file.count += 1
             file.pages.commit()
-        except BaseException:
-            # tifffile has lost count of what is in the file; it looks again when there is another page.
-            file.tiff, file.count = None, before
+        except BaseException as error:
+            # tifffile has lost count of what is in the file; it looks again when there is another page. So does `trim`
+            # after Ctrl-C, which may have come when the page was a part of it already.
+            file.tiff, file.count = None, before + (not isinstance(error, Exception))
             with contextlib.suppress(OSError):
                 file.pages.roll_back()
             raise

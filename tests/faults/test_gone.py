@@ -130,3 +130,18 @@ def test_shards_are_not_made_where_it_was(tmp_path: Path) -> None:
             stream.close()
         assert not root.exists()
         shutil.rmtree(tmp_path / "moved")
+
+
+def test_what_rested_in_blocks_is_completed_under_its_name_too(tmp_path: Path) -> None:
+    dims = ow.dims_from_standard_axes({"t": FRAMES, "y": 16, "x": 16}, chunk_shapes={"t": 4})
+    root = tmp_path / "a.ome.zarr"
+    stream = ow.create_stream(
+        ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims, compression="zstd", sync="never")
+    )
+    send(stream, *range(1, 7))
+    rename(root)
+    with pytest.raises(ow.WriteError, match="is gone") as told:
+        stream.close()
+    assert told.value.__notes__ == [f"2 more are kept: ome-writers recover {root} stores them"]
+    root.with_name("moved").rename(root)
+    assert ow.recover(root).frames == 6

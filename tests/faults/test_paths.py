@@ -70,3 +70,12 @@ def test_a_name_that_is_only_a_suffix_is_none(root: str, positions: int) -> None
     settings = ow.AcquisitionSettings(root_path=root, dtype="uint16", dimensions=dims)
     with pytest.raises(ow.SettingsError, match="root_path: must end in the name that the dataset shall have; got"):
         ow.compile(settings)
+
+
+def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dims = ow.dims_from_standard_axes({"t": 1, "y": 8, "x": 8})
+    settings = ow.AcquisitionSettings(root_path="~nobody-of-that-name.ome.zarr", dtype="uint16", dimensions=dims)
+    with ow.create_stream(settings) as stream:
+        stream.append(np.ones((8, 8), "uint16"))
+    assert [path.name for path in tmp_path.iterdir()] == ["~nobody-of-that-name.ome.zarr"]

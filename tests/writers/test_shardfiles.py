@@ -74,17 +74,3 @@ def test_without_loops_and_without_end() -> None:
     assert lost_frames(Path("nowhere"), plan, plan.layout.arrays, -1) == []
     endless = zarr_plan({"t": None, "y": 4, "x": 4}, shards={"t": 2})
     assert lost_frames(Path("nowhere"), endless, endless.layout.arrays, 70_000) == list(range(70_001))
-
-
-def test_an_index_may_name_a_chunk_that_a_failed_disk_did_not_take_to_its_end(tmp_path: Path) -> None:
-    plan = zarr_plan({"t": 6, "y": 16, "x": 16}, shards={"t": 2})
-    spec = plan.layout.arrays[0]
-    stored(tmp_path, (6, 16, 16), spec.chunk_shape, spec.shard_shape)
-    path = tmp_path / "0" / "c" / "1" / "0" / "0"
-    data = bytearray(path.read_bytes())
-    data[300:512] = bytes(212)  # of the first chunk
-    path.write_bytes(data)
-    assert is_whole(path, 2)
-    assert lost_frames(tmp_path, plan, [spec], 5, failed=True) == [2, 3]
-    # Where nothing is known to have failed, a frame may end with black pixels.
-    assert lost_frames(tmp_path, plan, [spec], 5) == []

@@ -291,3 +291,16 @@ def test_few_files_are_open_at_a_time(tmp_path: Path) -> None:
     for number, name in enumerate(plan.layout.files):
         assert np.array_equal(np.stack(pages(tmp_path / "a" / name)), data[:, number])
         assert description(tmp_path / "a" / name) == "<complete/>"
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_the_first_frames_of_a_run_that_replaces_another_did_not_come(tmp_path: Path, stands: bool) -> None:  # noqa: FBT001
+    dims = ow.dims_from_standard_axes({"t": 6, "y": 4, "x": 4})
+    settings = ow.AcquisitionSettings(root_path=tmp_path / "a.ome.tiff", dtype="uint8", dimensions=dims, overwrite=True)
+    if stands:
+        ow.write(ow.compile(settings), np.full((6, 4, 4), 9, "uint8"), "tifffile")
+    with ow.create_stream(settings, "tifffile") as stream:
+        stream.skip(frames=2)
+        for number in range(2, 6):
+            stream.append(np.full((4, 4), number + 1, "uint8"))
+    assert tifffile.imread(tmp_path / "a.ome.tiff")[:, 0, 0].tolist() == [0, 0, 3, 4, 5, 6]

@@ -105,10 +105,12 @@ def test_nobody_ever_sees_half_a_file(tmp_path: Path, shards: Any, make: Any) ->
 
     thread = threading.Thread(target=look)
     thread.start()
-    for block in blocks(plan, 0, data):
-        writer.write([block])
-    done.set()
-    thread.join()
+    try:
+        for block in blocks(plan, 0, data):
+            writer.write([block])
+    finally:
+        done.set()
+        thread.join()
     writer.close([])
     assert sizes == {path.stat().st_size for path in (tmp_path / "a" / "0" / "c").glob("*/0/0")}
     assert len(sizes) == 1
